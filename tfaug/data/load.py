@@ -1,0 +1,504 @@
+"""Load image-classification data: decoded once, kept as uint8, every example with its id.
+
+The test set never chooses anything: a validation part is held out from the training examples for that.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import os
+import pathlib
+import re
+import zipfile
+import zlib
+from typing import Any
+
+import numpy as np
+from absl import logging
+from tqdm import tqdm
+
+from tfaug.config import ConfigError, check_range
+from tfaug.data import digits
+from tfaug.data.split import Split, balanced_subset, stratified_split
+from tfaug.files import atomic_file
+
+_CACHE_FORMAT = 1
+_BATCH = 1024  # images decoded at a time
+# What numpy raises for a file that is no .npz, is cut short, was changed or holds Python objects.
+_DAMAGED = (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Says which data to train and test on.
+
+    Attributes:
+      name: 'digits' (bundled, no network), a TFDS image-classification set such as 'cifar10', 'mnist', 'cifar100',
+        'cifar10_1/v6' (a config) or 'cifar10:3.0.2' (a version), or a folder holding one prepared set.
+      data_dir: the TFDS folder; '' is the environment's TFDS_DATA_DIR, else TFDS's own default.
+      train_split: the TFDS split to train and validate on; slices such as 'train[:80%]' serve sets with one split only.
+      test_split: the TFDS split to test on.
+      validation_fraction: the share of the training examples held out for every choice, 0.001..0.5. 0 is refused:
+        without it choices would fall on the test set.
+      split_seed: which examples are held out (and which form the subset), 0 or more.
+      num_train_examples: 0 trains on all that are not held out, else on a class-balanced subset of that many of them.
+        The held-out part does not depend on it.
+      shifted: the shifted test set (see `load_test_set`); '' for none.
+    """
+
+    name: str = "digits"
+    data_dir: str = ""
+    train_split: str = "train"
+    test_split: str = "test"
+    validation_fraction: float = 0.1
+    split_seed: int = 0
+    num_train_examples: int = 0
+    shifted: str = ""
+
+    def __post_init__(self) -> None:
+        check_range(self, "validation_fraction", 0.001, 0.5)
+        check_range(self, "split_seed", 0, 2**63 - 1)
+        check_range(self, "num_train_examples", 0)
+        for field in ("name", "train_split", "test_split"):
+            if not getattr(self, field):
+                raise ConfigError(f"DataConfig.{field} is ''; allowed: a name")
+        if self.name == "digits_corrupted":
+            raise ConfigError("DataConfig.name is 'digits_corrupted', a test set only; allowed: 'digits', a TFDS name")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageData:
+    """Holds a data set in its three parts.
+
+    Attributes:
+      name: the name it was asked for by.
+      train, validation, test: its parts.
+      class_names: one name a class.
+      mean, std: of each channel of the train part, in 0..1; a constant channel has std 1/255, so dividing is safe.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        height, width, channels = self.train.images.shape[1:]
+        return height, width, channels
+
+
+def user_cache_dir() -> pathlib.Path:
+    """Returns the folder in which decoded data may be shared by all runs of a user.
+
+    Returns:
+      The environment's TFAUG_CACHE_DIR, else XDG_CACHE_HOME/tfaug, else ~/.cache/tfaug.
+    """
+    own, shared = os.environ.get("TFAUG_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME")
+    folder = own or (f"{shared}/tfaug" if shared else "~/.cache/tfaug")
+    return pathlib.Path(folder).expanduser()
+
+
+def load_data(config: DataConfig, cache_dir: str | os.PathLike[str] | None = None) -> ImageData:
+    """Loads the data of a config: train, validation and test part, class names, mean and deviation.
+
+    Reading is deterministic: records in the order in which they are stored, never shuffled here. An example keeps the
+    set's own `id`; where the set has none (MNIST), its place in the order of reading is made into one: 'train_00017' is
+    example 17, counted from 0, of the records of split 'train'.
+
+    Args:
+      config: which data.
+      cache_dir: a folder in which decoded TFDS splits are kept for the next call; None keeps nothing. A cache file that
+        is damaged, or that was made from other records, is made again. `digits` needs no cache.
+
+    Returns:
+      The data, images as uint8.
+
+    Raises:
+      ConfigError: if the set is unknown, absent and not to be downloaded, or no classification set of uint8 images of
+        one fixed size; if its train and test split overlap; or if a part of the asked size cannot be made.
+    """
+    if config.name == "digits":
+        (whole, test), class_names = digits.load_digits(), digits.CLASS_NAMES
+    else:
+        builder = _find_builder(config.name, config.data_dir)
+        _check_disjoint(builder, config)
+        keys = _find_features(builder, config.name)
+        whole = _read_split(builder, config.train_split, keys, cache_dir)
+        test = _read_split(builder, config.test_split, keys, cache_dir)
+        class_names = _class_names(builder, keys)
+    train, validation = _hold_out(whole, config)
+    mean, std = _mean_and_std(train.images)
+    return ImageData(config.name, train, validation, test, class_names, mean, std)
+
+
+def load_test_set(
+    spec: str,
+    data_dir: str = "",
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    like: ImageData | None = None,
+) -> Split:
+    """Loads a further test set.
+
+    Args:
+      spec: 'digits_corrupted' (see `tfaug.data.digits`); a TFDS name with, if wanted, its split, 'cifar10_1' or
+        'cifar10_1/v6:test' (the split is 'test' unless named); or the path of an .npz file with `images` uint8
+        [N, H, W, C] and `labels` integers [N], and `ids` strings [N] if it has them (else FILE_00000, ...).
+      data_dir: the TFDS folder, as in `DataConfig`.
+      cache_dir: as in `load_data`.
+      like: the data that the model was trained on; the test set must have its image shape and its classes.
+
+    Returns:
+      The test set.
+
+    Raises:
+      ConfigError: if the spec is unknown or the file is not as above, or the set does not fit `like`.
+    """
+    class_names: tuple[str, ...] | None = None
+    if spec == "digits_corrupted":
+        split, class_names = digits.load_corrupted_digits(), digits.CLASS_NAMES
+    elif spec == "digits":
+        split, class_names = digits.load_digits()[1], digits.CLASS_NAMES
+    elif spec.endswith(".npz"):
+        split = _read_npz(pathlib.Path(spec).expanduser())
+    else:
+        name, split_name = _parse_spec(spec)
+        builder = _find_builder(name, data_dir)
+        keys = _find_features(builder, name)
+        split = _read_split(builder, split_name, keys, cache_dir)
+        class_names = _class_names(builder, keys)
+    if like is not None:
+        _check_like(spec, split, class_names, like)
+    return split
+
+
+def shifted_description(spec: str) -> str:
+    """Returns one sentence that says what a shifted test set is, and what a gap on it does not show.
+
+    Args:
+      spec: as in `load_test_set`.
+
+    Example:
+      >>> shifted_description("digits_corrupted").startswith("digits_corrupted:")
+      True
+    """
+    name = pathlib.PurePath(spec).name
+    if spec == "digits_corrupted":
+        return (
+            "digits_corrupted: an artificial corruption of digits' own test set (rotation within "
+            f"{digits.ROTATION_DEG:g} degrees, Gaussian blur of {digits.BLUR_SIGMA_PX:g} pixels, contrast times "
+            f"{digits.CONTRAST:g}, Gaussian noise of {digits.NOISE_STD:g} grey levels), not a second collection of "
+            "digits."
+        )
+    if name == "cinic10_imagenet.npz":
+        return (
+            "CINIC-10 ImageNet sample, n = 2,000: ImageNet photographs shrunk to 32x32 in CIFAR-10's classes; it is "
+            "not CIFAR-10.1, and the gap on it holds natural shift, wider class concepts and label noise at once."
+        )
+    if re.fullmatch(r"cifar10_1(/v[46])?(:[\d.*]+)?(:test)?", spec):
+        version = "v6 (n = 2,000)" if "/v6" in spec else "v4 (n = 2,021)"
+        return (
+            f"CIFAR-10.1 {version}: new photographs gathered by the recipe of CIFAR-10's own test set; the gap on it "
+            "holds natural shift and sampling error."
+        )
+    kind = "file" if spec.endswith(".npz") else "TFDS set"
+    return (
+        f"{name if spec.endswith('.npz') else spec}: a second test set given as a {kind}; how it was collected is not "
+        "known here, so the gap on it may hold shift, other class concepts, label noise and sampling error."
+    )
+
+
+def _parse_spec(spec: str) -> tuple[str, str]:
+    """'NAME[/CONFIG][:VERSION][:SPLIT]' -> the TFDS name and the split; a version is digits, dots and stars."""
+    match = re.fullmatch(r"([^:\[]+(?::[\d.*]+)?)(?::(\D.*))?", spec)
+    if match is None:
+        raise ConfigError(
+            f"test set is {spec!r}; allowed: 'digits_corrupted', a TFDS name[:split], a path to an .npz file"
+        )
+    return match[1], match[2] or "test"
+
+
+def _find_builder(name: str, data_dir: str) -> Any:
+    """The TFDS builder of a prepared set; a registered set that is absent is downloaded and prepared."""
+    import tensorflow_datasets as tfds  # imported late: it costs a second, and digits need none of it
+
+    if (pathlib.Path(name).expanduser() / "dataset_info.json").is_file():
+        return tfds.builder_from_directory(str(pathlib.Path(name).expanduser()))
+    folder = data_dir or os.environ.get("TFDS_DATA_DIR") or None
+    folder = os.path.expanduser(folder) if folder else None
+    try:
+        builder = tfds.builder(name, data_dir=folder)
+    except tfds.core.DatasetNotFoundError:
+        known = [*tfds.list_builders(with_community_datasets=False), "digits"]
+        near = difflib.get_close_matches(name.lower(), known, n=3)
+        hint = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
+        raise ConfigError(
+            f"data set {name!r} is unknown to tensorflow-datasets and not prepared in "
+            f"{folder or 'its default folder'}{hint}; allowed: 'digits', a TFDS name, a prepared set in data_dir"
+        ) from None  # TFDS's own message lists every set it knows
+    except (ValueError, AssertionError) as error:  # a malformed name, or a config or version that the set does not have
+        raise ConfigError(f"data set {name!r}: {' '.join(str(error).split())}") from error
+    if builder.is_prepared():
+        return builder
+    older = _prepared_versions(builder)
+    if older and ":" not in name:
+        logging.info("%s is prepared as %s: using that", name, older[-1])
+        return tfds.builder_from_directory(older[-1])
+    logging.info("%s is not in %s: downloading it", name, builder.data_dir)
+    try:
+        builder.download_and_prepare()
+    except Exception as error:
+        raise ConfigError(
+            f"data set {name!r} is not in {folder or 'the default TFDS folder'} and could not be downloaded "
+            f"({type(error).__name__}: {error}); "
+            "name a folder that has it in data_dir or TFDS_DATA_DIR, or use 'digits', which needs no network"
+        ) from error
+    return builder
+
+
+def _prepared_versions(builder: Any) -> list[str]:
+    """Folders beside a builder's own that hold another prepared version of its set, the newest last."""
+    found = [path.parent for path in pathlib.Path(builder.data_path).parent.glob("*/dataset_info.json")]
+    numbered = [path for path in found if re.fullmatch(r"\d+\.\d+\.\d+", path.name)]
+    return [str(path) for path in sorted(numbered, key=lambda path: [int(part) for part in path.name.split(".")])]
+
+
+def _find_features(builder: Any, name: str) -> tuple[str, str, str | None]:
+    """The names of the image, label and id feature (None: the set has no id)."""
+    import tensorflow_datasets as tfds
+
+    features = builder.info.features
+    if not isinstance(features, tfds.features.FeaturesDict):
+        raise ConfigError(f"data set {name!r} has {features} instead of named features; allowed: an image and a label")
+
+    def find(kind: type, common: str) -> str:
+        keys = [key for key, feature in features.items() if isinstance(feature, kind)]
+        supervised = [key for key in (builder.info.supervised_keys or ()) if key in keys]
+        if len(supervised) == 1:
+            return supervised[0]
+        if common in keys or len(keys) == 1:
+            return common if common in keys else keys[0]
+        described = ", ".join(f"{key}: {type(feature).__name__}" for key, feature in features.items())
+        raise ConfigError(
+            f"data set {name!r} has no one {kind.__name__} feature ({described}); allowed: image classification"
+        )
+
+    image_key, label_key = find(tfds.features.Image, "image"), find(tfds.features.ClassLabel, "label")
+    image = features[image_key]
+    if np.dtype(image.np_dtype) != np.uint8 or None in image.shape or len(image.shape) != 3:
+        raise ConfigError(
+            f"data set {name!r}: feature {image_key!r} is {np.dtype(image.np_dtype).name} {list(image.shape)}; "
+            "allowed: uint8 images [H, W, C] of one fixed size"
+        )
+    has_id = "id" in features and features["id"].shape == ()
+    return image_key, label_key, "id" if has_id else None
+
+
+def _class_names(builder: Any, keys: tuple[str, str, str | None]) -> tuple[str, ...]:
+    """The label feature's names; numbers where the set names none."""
+    label = builder.info.features[keys[1]]
+    return tuple(label.names or map(str, range(label.num_classes)))
+
+
+def _instructions(builder: Any, split: str) -> list[tuple[str, int, int]]:
+    """Which records a split reads: (file, first, number), after checking that the split exists."""
+    try:
+        info = builder.info.splits[split]
+    except (KeyError, ValueError) as error:
+        raise ConfigError(
+            f"data set {builder.info.full_name!r} has no split {split!r}; allowed: {', '.join(builder.info.splits)}, "
+            "or a slice of one, such as 'train[:80%]'"
+        ) from error
+    if not info.num_examples:
+        raise ConfigError(f"data set {builder.info.full_name!r}: split {split!r} is empty; allowed: 1 example or more")
+    return [
+        (part.filename, part.skip, part.examples_in_shard - part.skip if part.take < 0 else part.take)
+        for part in info.file_instructions
+    ]
+
+
+def _check_disjoint(builder: Any, config: DataConfig) -> None:
+    """Refuses train and test splits that share records."""
+    for train_file, train_first, train_number in _instructions(builder, config.train_split):
+        for test_file, test_first, test_number in _instructions(builder, config.test_split):
+            shared = min(train_first + train_number, test_first + test_number) - max(train_first, test_first)
+            if train_file == test_file and shared > 0:
+                raise ConfigError(
+                    f"data set {config.name!r}: train_split {config.train_split!r} and test_split "
+                    f"{config.test_split!r} share {shared} examples; allowed: splits without a common example"
+                )
+
+
+def _read_split(
+    builder: Any, split: str, keys: tuple[str, str, str | None], cache_dir: str | os.PathLike[str] | None
+) -> Split:
+    """Reads a split from the cache if that holds exactly it, else from the records, filling the cache."""
+    import tensorflow as tf
+
+    records = [
+        [os.path.basename(path), first, number, tf.io.gfile.stat(path).length]
+        for path, first, number in _instructions(builder, split)
+    ]
+    key = json.dumps([_CACHE_FORMAT, builder.info.full_name, split, keys, records])
+    if cache_dir is None:
+        return _decode_split(builder, split, keys)
+    path = pathlib.Path(cache_dir) / (re.sub(r"[^\w.-]+", "_", f"{builder.info.full_name}-{split}") + ".npz")
+    cached = _read_cache(path, key)
+    if cached is not None:
+        return cached
+    decoded = _decode_split(builder, split, keys)
+    with atomic_file(path) as partial:
+        np.savez(partial, images=decoded.images, labels=decoded.labels, ids=decoded.ids, key=np.array(key))
+    return decoded
+
+
+def _read_cache(path: pathlib.Path, key: str) -> Split | None:
+    """What the cache file holds if it is whole (zip checks every byte) and of this key; else None."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if str(file["key"]) == key:
+                return Split(file["images"], file["labels"], file["ids"])
+        logging.info("%s was made from other records: making it again", path)
+    except FileNotFoundError:
+        pass
+    except _DAMAGED as error:
+        logging.warning("%s is damaged (%s): making it again", path, error)
+    return None
+
+
+def _decode_split(builder: Any, split: str, keys: tuple[str, str, str | None]) -> Split:
+    """Decodes a split from its records, in their order."""
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    image_key, label_key, id_key = keys
+    options = tf.data.Options()
+    options.deterministic = True
+    # One file after the other: the order of reading is the order of the records.
+    read_config = tfds.ReadConfig(options=options, interleave_cycle_length=1, try_autocache=False)
+    dataset = builder.as_dataset(split=split, shuffle_files=False, read_config=read_config)
+    num_examples = sum(number for _, _, number in _instructions(builder, split))
+    name = f"{builder.info.full_name} {split}"
+    logging.info("decoding %s: %d images", name, num_examples)
+    images = np.empty((num_examples, *builder.info.features[image_key].shape), np.uint8)
+    labels = np.empty(num_examples, np.int64)
+    ids: list[str] = []
+    start = 0
+    # On a terminal a bar appears once decoding has taken two seconds.
+    with tqdm(total=num_examples, desc=f"decoding {name}", unit=" images", delay=2, disable=None) as bar:
+        wanted = [key for key in keys if key is not None]
+        for batch in dataset.map(lambda row: {key: row[key] for key in wanted}).batch(_BATCH).as_numpy_iterator():
+            stop = start + len(batch[label_key])
+            images[start:stop] = batch[image_key]
+            labels[start:stop] = batch[label_key]
+            if id_key is not None:
+                ids.extend(v.decode() if isinstance(v, bytes) else str(v) for v in batch[id_key])
+            bar.update(stop - start)
+            start = stop
+    if start != num_examples:
+        raise ConfigError(f"{name} holds {start} examples where its index says {num_examples}; prepare it again")
+    num_classes = builder.info.features[label_key].num_classes
+    if num_examples and not 0 <= labels.min() <= labels.max() < num_classes:
+        raise ConfigError(
+            f"{name} has labels {labels.min()}..{labels.max()}; allowed: 0..{num_classes - 1} (-1 means unlabelled)"
+        )
+    if id_key is None:
+        ids = [f"{split}_{i:05d}" for i in range(num_examples)]
+    return Split(images, labels, np.array(ids, dtype=np.str_))
+
+
+def _hold_out(whole: Split, config: DataConfig) -> tuple[Split, Split]:
+    """Cuts the validation part off the training examples, then the subset asked for."""
+    num_validation = round(len(whole) * config.validation_fraction)
+    if num_validation < 1:
+        raise ConfigError(
+            f"DataConfig.validation_fraction is {config.validation_fraction:g} of {len(whole)} training examples: "
+            "nothing to validate on; allowed: a fraction that gives 1 example or more"
+        )
+    kept, held_out = stratified_split(whole.labels, num_validation, seed=config.split_seed)
+    if config.num_train_examples:
+        try:
+            kept = kept[balanced_subset(whole.labels[kept], config.num_train_examples, seed=config.split_seed)]
+        except ValueError as error:
+            raise ConfigError(f"DataConfig.num_train_examples: {error}") from error
+    return whole.take(kept), whole.take(held_out)
+
+
+def _mean_and_std(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each channel in 0..1, from exact integer sums."""
+    total = np.zeros(images.shape[-1], np.int64)
+    squares = np.zeros(images.shape[-1], np.int64)
+    for start in range(0, len(images), _BATCH):
+        batch = images[start : start + _BATCH].astype(np.uint16)  # 255^2 fits
+        total += batch.sum(axis=(0, 1, 2), dtype=np.int64)
+        squares += (batch * batch).sum(axis=(0, 1, 2), dtype=np.int64)
+    number = images[..., 0].size
+    mean = total / number
+    std = np.sqrt(np.maximum(squares / number - mean**2, 1.0))
+    return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
+
+
+def _read_npz(path: pathlib.Path) -> Split:
+    """Reads and checks an .npz test set."""
+    wanted = "allowed: an .npz file with `images` uint8 [N, H, W, C] and `labels` integers [N], 0 or more"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = {"images", "labels"} - set(file.files)
+            if missing:
+                raise ConfigError(
+                    f"{path} has no {' and no '.join(sorted(missing))}, only {', '.join(file.files)}; {wanted}"
+                )
+            images, labels = file["images"], file["labels"]
+            ids = file["ids"] if "ids" in file.files else None
+    except FileNotFoundError as error:
+        raise ConfigError(f"test set {path} does not exist; {wanted}") from error
+    except ConfigError:
+        raise
+    except _DAMAGED as error:
+        raise ConfigError(f"{path} cannot be read ({error}); {wanted}") from error
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise ConfigError(f"{path}: images are {images.dtype} {list(images.shape)}; {wanted}")
+    if labels.dtype.kind not in "ui" or labels.ndim != 1:
+        raise ConfigError(f"{path}: labels are {labels.dtype} {list(labels.shape)}; {wanted}")
+    if not len(images) == len(labels) > 0:
+        raise ConfigError(
+            f"{path} has {len(images)} images and {len(labels)} labels; allowed: as many of both, 1 or more"
+        )
+    if labels.min() < 0:
+        raise ConfigError(f"{path}: the smallest label is {labels.min()}; {wanted}")
+    if ids is None:
+        ids = np.array([f"{path.stem}_{i:05d}" for i in range(len(labels))])
+    try:
+        return Split(images, labels.astype(np.int64), ids)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _check_like(spec: str, split: Split, class_names: tuple[str, ...] | None, like: ImageData) -> None:
+    """Refuses a test set of other images or classes than the data trained on."""
+    shape = split.images.shape[1:]
+    if shape != like.image_shape:
+        got, allowed = f"images {list(shape)}", f"{list(like.image_shape)}"
+    elif class_names is not None and class_names != like.class_names:
+        got, allowed = f"classes {_shorten(class_names)}", _shorten(like.class_names)
+    elif split.labels.max(initial=0) >= like.num_classes:
+        got, allowed = f"labels up to {split.labels.max()}", f"0..{like.num_classes - 1}"
+    else:
+        return
+    raise ConfigError(f"test set {spec!r} has {got}; allowed: {allowed}, as in {like.name!r}")
+
+
+def _shorten(class_names: tuple[str, ...]) -> str:
+    """The first class names and how many there are."""
+    shown = ", ".join(class_names[:3])
+    return f"{shown}, ... ({len(class_names)})" if len(class_names) > 3 else shown
