@@ -1,0 +1,327 @@
+"""Pixel kernels against PIL and numpy, on photographs, digits and noise."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import sklearn.datasets
+import tensorflow as tf
+from PIL import Image, ImageEnhance, ImageOps
+
+from tfaug import images as kernels
+
+FILL = 128
+
+
+def crops(photo: np.ndarray, height: int, width: int, num: int, generator: np.random.Generator) -> np.ndarray:
+    """Cuts `num` windows out of a photograph."""
+    tops = generator.integers(0, photo.shape[0] - height + 1, num)
+    lefts = generator.integers(0, photo.shape[1] - width + 1, num)
+    return np.stack([photo[y : y + height, x : x + width] for y, x in zip(tops, lefts, strict=True)])
+
+
+@functools.cache
+def image_set(name: str) -> np.ndarray:
+    """Returns a named test set, uint8 [B,H,W,C]."""
+    generator = np.random.default_rng(0)
+    if name == "cifar10":
+        if "TFDS_DATA_DIR" not in os.environ:
+            pytest.skip("needs TFDS_DATA_DIR with cifar10")
+        import tensorflow_datasets as tfds
+
+        data = tfds.load(
+            "cifar10", split="test[:64]", data_dir=os.environ["TFDS_DATA_DIR"], download=False, batch_size=64
+        )
+        return np.asarray(next(iter(tfds.as_numpy(data)))["image"])
+    if name == "digits":
+        digits = sklearn.datasets.load_digits().images[:40]
+        return np.kron(digits * 255 / 16, np.ones([3, 3])).astype(np.uint8)[..., np.newaxis]
+    photos = [np.asarray(photo) for photo in sklearn.datasets.load_sample_images().images]
+    small = [np.asarray(Image.fromarray(photo).resize((160, 107))) for photo in photos]
+    if name == "photos":
+        noise = generator.integers(0, 256, [10, 32, 32, 3]).astype(np.uint8)
+        narrow = generator.integers(90, 140, [10, 32, 32, 3]).astype(np.uint8)
+        flat = np.full([1, 32, 32, 3], 77, np.uint8)
+        cut = [crops(photo, 32, 32, 40, generator) for photo in small]
+        return np.concatenate([*cut, noise, narrow, flat])
+    if name == "oblong":
+        return np.concatenate([crops(photo, 21, 38, 20, generator) for photo in small])
+    if name == "large":
+        return np.concatenate([crops(photo, 224, 224, 2, generator) for photo in photos])
+    raise KeyError(name)
+
+
+SETS = ("photos", "oblong", "digits", "large", "cifar10")
+
+
+def on_pil(images: np.ndarray, operation: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    """Applies a PIL operation to each image."""
+    grey = images.shape[-1] == 1
+    results = [np.asarray(operation(Image.fromarray(image[..., 0] if grey else image))) for image in images]
+    return np.stack(results).reshape(images.shape)
+
+
+def affine(image: Image.Image, *data: float) -> Image.Image:
+    fill = FILL if image.mode == "L" else (FILL,) * 3
+    return image.transform(image.size, Image.Transform.AFFINE, data, Image.Resampling.NEAREST, fillcolor=fill)
+
+
+def rotate(image: Image.Image, degrees: float) -> Image.Image:
+    return image.rotate(degrees, fillcolor=FILL if image.mode == "L" else (FILL,) * 3)
+
+
+Case = tuple[Callable[[tf.Tensor], tf.Tensor], Callable[[Image.Image], Image.Image]]
+
+
+def enhance(image: Image.Image, name: str, factor: float) -> Image.Image:
+    return getattr(ImageEnhance, name.capitalize())(image).enhance(factor)
+
+
+def rotation_case(degrees: float) -> Case:
+    def ours(images: tf.Tensor) -> tf.Tensor:
+        return kernels.warp(images, kernels.rotation(degrees, images.shape[1], images.shape[2]), FILL)
+
+    return ours, functools.partial(rotate, degrees=degrees)
+
+
+def affine_case(matrix: tf.Tensor, *data: float) -> Case:
+    def pils(image: Image.Image) -> Image.Image:
+        return affine(image, *data)
+
+    return functools.partial(kernels.warp, matrices=matrix, fill=FILL), pils
+
+
+def equal_cases() -> dict[str, Case]:
+    """Returns the kernels that must equal PIL, place by place."""
+    cases: dict[str, Case] = {
+        "equalize": (kernels.equalize, ImageOps.equalize),
+        "invert": (kernels.invert, ImageOps.invert),
+    }
+    for bits in (1, 4, 5, 8):
+        ours, pils = functools.partial(kernels.posterize, bits=bits), functools.partial(ImageOps.posterize, bits=bits)
+        cases[f"posterize({bits})"] = ours, pils
+    for threshold in (0, 76, 128, 256):
+        cases[f"solarize({threshold})"] = (
+            functools.partial(kernels.solarize, threshold=threshold),
+            functools.partial(ImageOps.solarize, threshold=threshold),
+        )
+    for factor in (0.0, 0.1, 0.64, 1.0, 1.36, 1.9):
+        for name in ("brightness", "contrast", "color", "sharpness"):
+            cases[f"{name}({factor})"] = (
+                functools.partial(getattr(kernels, name), factor=kernels.factor_q20(factor)),
+                functools.partial(enhance, name=name, factor=factor),
+            )
+    for degrees in (9.0, -9.0, 30.0, -21.7, 90.0):
+        cases[f"rotate({degrees})"] = rotation_case(degrees)
+    for shear in (0.09, -0.3, 0.123):
+        cases[f"shear_x({shear})"] = affine_case(kernels.shear_x(shear), 1, shear, 0, 0, 1, 0)
+        cases[f"shear_y({shear})"] = affine_case(kernels.shear_y(shear), 1, 0, 0, shear, 1, 0)
+    for px in (3.0, -3.0, 10.0, 3.33, -3.33):
+        cases[f"translate_x({px})"] = affine_case(kernels.translation(px, 0), 1, 0, px, 0, 1, 0)
+        cases[f"translate_y({px})"] = affine_case(kernels.translation(0, px), 1, 0, 0, 0, 1, px)
+    return cases
+
+
+EQUAL = equal_cases()
+
+
+@pytest.mark.parametrize("name", EQUAL)
+@pytest.mark.parametrize("images", SETS)
+def test_kernel_equals_pil(name: str, images: str) -> None:
+    ours, pils = EQUAL[name]
+    data = image_set(images)
+    np.testing.assert_array_equal(ours(tf.constant(data)).numpy(), on_pil(data, pils))
+
+
+@pytest.mark.parametrize("images", SETS)
+def test_autocontrast_is_pil_or_at_rare_places_one_level_lighter(images: str) -> None:
+    data = image_set(images)
+    difference = kernels.autocontrast(tf.constant(data)).numpy().astype(int) - on_pil(data, ImageOps.autocontrast)
+    assert difference.min() == 0
+    assert difference.max() <= 1
+    assert np.mean(difference != 0) < 0.02
+
+
+def test_autocontrast_is_the_exact_quotient_rounded_down() -> None:
+    low, high = np.divmod(np.arange(65536), 256)
+    keep = low < high
+    ramp = np.broadcast_to(np.arange(256), [keep.sum(), 256])
+    low, high = low[keep, None], high[keep, None]
+    values = np.clip(ramp, low, high)
+    ours = kernels.autocontrast(tf.constant(values[..., None, None].astype(np.uint8))).numpy()[..., 0, 0]
+    np.testing.assert_array_equal(ours, (values - low) * 255 // (high - low))
+
+
+@pytest.mark.parametrize("factor", [0.12345, 0.777, 1.5001])
+@pytest.mark.parametrize("name", ["Brightness", "Contrast", "Color", "Sharpness"])
+def test_blend_with_any_factor_is_pil_within_one_level_at_rare_places(name: str, factor: float) -> None:
+    data = image_set("photos")
+    ours = getattr(kernels, name.lower())(tf.constant(data), kernels.factor_q20(factor)).numpy().astype(int)
+    difference = np.abs(ours - on_pil(data, lambda image: getattr(ImageEnhance, name)(image).enhance(factor)))
+    assert difference.max() <= 1
+    assert np.mean(difference != 0) < 0.002
+
+
+def test_blend_factors_that_would_overflow_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"8.5; allowed: 0..8"):
+        kernels.factor_q20(8.5)
+    white = tf.constant([[[[0], [255]]]], tf.uint8)
+    assert kernels.brightness(white, kernels.factor_q20(8.0)).numpy().ravel().tolist() == [0, 255]
+
+
+def test_each_image_is_warped_by_its_own_matrix() -> None:
+    data = image_set("oblong")[:4]
+    matrices = tf.stack(
+        [kernels.rotation(20, 21, 38), kernels.shear_x(0.2), kernels.shear_y(-0.2), kernels.translation(4, 1)]
+    )
+    expected = [
+        on_pil(data[0:1], lambda image: rotate(image, 20)),
+        on_pil(data[1:2], lambda image: affine(image, 1, 0.2, 0, 0, 1, 0)),
+        on_pil(data[2:3], lambda image: affine(image, 1, 0, 0, -0.2, 1, 0)),
+        on_pil(data[3:4], lambda image: affine(image, 1, 0, 4, 0, 1, 1)),
+    ]
+    np.testing.assert_array_equal(kernels.warp(tf.constant(data), matrices, FILL).numpy(), np.concatenate(expected))
+
+
+def test_rotation_by_a_size_known_only_at_run_time_is_the_same() -> None:
+    for degrees in (9.0, -17.3, 30.0):
+        for height, width in ((1, 1), (32, 32), (21, 38), (500, 333)):
+            known = kernels.rotation(degrees, height, width)
+            np.testing.assert_array_equal(kernels.rotation(degrees, tf.constant(height), tf.constant(width)), known)
+
+
+PER_IMAGE: dict[str, tuple[Callable[..., tf.Tensor], list[int]]] = {
+    "posterize": (kernels.posterize, [0, 3, 8]),
+    "solarize": (kernels.solarize, [0, 100, 256]),
+    "solarize_add": (kernels.solarize_add, [0, 110, -30]),
+    "brightness": (kernels.brightness, [0, 800000, 1900000]),
+    "contrast": (kernels.contrast, [0, 800000, 1900000]),
+    "color": (kernels.color, [0, 800000, 1900000]),
+    "sharpness": (kernels.sharpness, [0, 800000, 1900000]),
+}
+
+
+@pytest.mark.parametrize("name", PER_IMAGE)
+def test_parameter_of_each_image_does_what_the_number_does(name: str) -> None:
+    kernel, values = PER_IMAGE[name]
+    data = tf.constant(image_set("oblong")[:3])
+    together = kernel(data, tf.constant(values))
+    for i, value in enumerate(values):
+        np.testing.assert_array_equal(together[i], kernel(data[i : i + 1], value)[0])
+
+
+def test_solarize_add_adds_below_the_threshold_and_clips() -> None:
+    data = image_set("photos")
+    expected = np.where(data < 128, np.clip(data.astype(int) + 110, 0, 255), data)
+    np.testing.assert_array_equal(kernels.solarize_add(tf.constant(data), 110).numpy(), expected)
+    expected = np.where(data < 60, np.clip(data.astype(int) - 20, 0, 255), data)
+    np.testing.assert_array_equal(kernels.solarize_add(tf.constant(data), -20, threshold=60).numpy(), expected)
+
+
+def test_cutout_fills_the_clipped_square() -> None:
+    data = image_set("oblong")[:3]
+    ours = kernels.cutout(
+        tf.constant(data), tf.constant([0, 10, 20]), tf.constant([0, 20, 37]), tf.constant([4, 3, 0]), 9
+    )
+    expected = data.copy()
+    expected[0, 0:4, 0:4] = 9
+    expected[1, 7:13, 17:23] = 9
+    np.testing.assert_array_equal(ours.numpy(), expected)
+
+
+def test_histogram_counts_each_channel_of_each_image() -> None:
+    data = image_set("oblong")[:5]
+    counts = kernels.histogram(tf.constant(data)).numpy()
+    for i in range(5):
+        for channel in range(3):
+            np.testing.assert_array_equal(counts[i, channel], np.bincount(data[i, ..., channel].ravel(), minlength=256))
+
+
+def test_tables_are_looked_up_for_each_image_and_channel() -> None:
+    data = image_set("oblong")[:2]
+    tables = np.random.default_rng(1).integers(0, 256, [2, 3, 256]).astype(np.uint8)
+    expected = np.stack([[tables[i, c][data[i, ..., c]] for c in range(3)] for i in range(2)])
+    ours = kernels.apply_tables(tf.constant(data), tf.constant(tables)).numpy()
+    np.testing.assert_array_equal(ours, np.moveaxis(expected, 1, -1))
+
+
+# Sizes and contents at which the step is 0, at which it must clip, at which one level is left, and at which step times
+# its float32 reciprocal is below 1.
+@pytest.mark.parametrize(
+    "height, width", [(1, 1), (1, 2), (3, 2), (15, 17), (16, 16), (19, 27), (31, 33), (103, 103), (119, 119)]
+)
+def test_equalize_equals_pil_on_small_and_lopsided_images(height: int, width: int) -> None:
+    generator = np.random.default_rng(height * width)
+    data = generator.integers(0, 256, [6, height, width, 3]).astype(np.uint8)
+    data[1] = 200
+    data[2] = np.where(data[2] < 250, 3, 4)
+    data[3] = np.minimum(data[3], 9)
+    data[4, :, :, 1] = 255
+    np.testing.assert_array_equal(kernels.equalize(tf.constant(data)).numpy(), on_pil(data, ImageOps.equalize))
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (1, 9), (2, 5), (3, 3), (4, 1)])
+def test_sharpness_equals_pil_on_images_that_are_nearly_all_border(height: int, width: int) -> None:
+    data = np.random.default_rng(0).integers(0, 256, [4, height, width, 3]).astype(np.uint8)
+    ours = kernels.sharpness(tf.constant(data), kernels.factor_q20(1.9)).numpy()
+    np.testing.assert_array_equal(ours, on_pil(data, lambda image: ImageEnhance.Sharpness(image).enhance(1.9)))
+
+
+def test_color_leaves_one_channel_alone() -> None:
+    data = image_set("digits")
+    np.testing.assert_array_equal(kernels.color(tf.constant(data), 0).numpy(), data)
+
+
+# Under XLA with an unknown batch size, height and width: one program with all kernels in it.
+def test_all_kernels_give_the_same_bits_under_xla_with_unknown_sizes() -> None:
+    def all_kernels(images: tf.Tensor) -> tf.Tensor:
+        height, width = tf.shape(images)[1], tf.shape(images)[2]
+        results = [
+            kernels.warp(images, kernels.rotation(17.0, height, width), FILL),
+            kernels.warp(images, kernels.shear_x(0.3), FILL),
+            kernels.warp(images, kernels.translation(-2.5, 3), FILL),
+            kernels.autocontrast(images),
+            kernels.equalize(images),
+            kernels.invert(images),
+            kernels.posterize(images, 3),
+            kernels.solarize(images, 99),
+            kernels.solarize_add(images, 50),
+            kernels.brightness(images, kernels.factor_q20(1.3)),
+            kernels.contrast(images, kernels.factor_q20(0.3)),
+            kernels.color(images, kernels.factor_q20(1.7)),
+            kernels.sharpness(images, kernels.factor_q20(0.4)),
+        ]
+        return tf.stack(results)
+
+    compiled = tf.function(
+        all_kernels, jit_compile=True, input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)]
+    )
+    data = tf.constant(image_set("oblong")[:7])
+    np.testing.assert_array_equal(compiled(data).numpy(), all_kernels(data).numpy())
+
+
+def test_to_uint8_rounds_and_clips_floats_and_passes_bytes() -> None:
+    floats = tf.constant([-3.0, 0.4, 0.5, 1.5, 254.6, 300.0])
+    assert kernels.to_uint8(floats).numpy().tolist() == [0, 0, 0, 2, 255, 255]
+    data = tf.constant(image_set("digits"))
+    assert kernels.to_uint8(data) is data
+    with pytest.raises(ValueError, match="int32; allowed: uint8"):
+        kernels.to_uint8(tf.constant([1]))
+
+
+@pytest.mark.parametrize("kernel", [kernels.equalize, kernels.autocontrast, kernels.invert, kernels.histogram])
+def test_other_dtypes_and_ranks_are_refused(kernel: Callable[[tf.Tensor], tf.Tensor]) -> None:
+    with pytest.raises(ValueError, match="float32"):
+        kernel(tf.zeros([1, 4, 4, 3]))
+    with pytest.raises(ValueError, match=r"allowed: uint8 \[B,H,W,C\]"):
+        kernel(tf.zeros([4, 4, 3], tf.uint8))
+
+
+@pytest.mark.parametrize("kernel", [kernels.equalize, kernels.autocontrast, kernels.grayscale])
+def test_other_numbers_of_channels_are_refused(kernel: Callable[[tf.Tensor], tf.Tensor]) -> None:
+    with pytest.raises(ValueError, match="2 channels; allowed: 1 or 3"):
+        kernel(tf.zeros([1, 4, 4, 2], tf.uint8))
