@@ -1,0 +1,331 @@
+"""What all augmentations have in common, tested op by op: see tfaug.augment.base for the contract."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfaug import augment, rng
+from tfaug.augment import AUGMENTATIONS, Augmentation, Batch, Compose
+from tfaug.config import ConfigError
+
+NUM_CLASSES = 5
+SEED = 7
+
+# Each op at a setting in which all its parts are at work.
+OPS: dict[str, Augmentation] = {
+    "CutMix": augment.CutMix(alpha=0.7, p=0.8),
+    "Flip": augment.Flip(p=0.5),
+    "Mixup": augment.Mixup(alpha=0.4, p=0.8),
+    "PadCrop": augment.PadCrop(pad_px=2),
+    "RandAugment": augment.RandAugment(n=2, m=9.0),
+    "SumAug": augment.SumAug(k=3),
+    "Compose": Compose((augment.PadCrop(2), augment.Flip(), augment.SumAug(2), augment.Mixup(), augment.CutMix())),
+}
+
+# The strength-0 form of each op.
+IDENTITIES: dict[str, Augmentation] = {
+    "CutMix": augment.CutMix(p=0.0),
+    "Flip": augment.Flip(p=0.0),
+    "Mixup": augment.Mixup(p=0.0),
+    "PadCrop": augment.PadCrop(pad_px=0),
+    "RandAugment": augment.RandAugment(n=0),
+    "SumAug": augment.SumAug(k=1),
+    "Compose": Compose(()),
+}
+
+PIXEL_OPS = ("Flip", "PadCrop", "RandAugment")  # uint8 in, uint8 out; the labels pass.
+MIXING_OPS = ("CutMix", "Mixup", "SumAug", "Compose")  # float32 out; they need labels.
+
+# Odd, non-square, one channel and three, and a size that is a power of two.
+SHAPES = {"odd": (14, 9, 13, 3), "grey": (6, 8, 8, 1)}
+
+
+def make_batch(shape: tuple[int, int, int, int], dtype: str = "uint8") -> Batch:
+    """Returns random images of `shape` with one-hot labels; float images have fractions."""
+    generator = np.random.default_rng(shape[0])
+    images = generator.integers(0, 256, shape).astype(dtype)
+    if dtype == "float32":
+        images = np.minimum(images + generator.random(shape, np.float32), np.float32(255))
+    labels = np.eye(NUM_CLASSES, dtype=np.float32)[generator.integers(0, NUM_CLASSES, shape[0])]
+    return Batch(tf.constant(images), tf.constant(labels))
+
+
+@functools.cache
+def eager(name: str, shape: str = "odd") -> Batch:
+    """Returns what the op makes of the batch of that shape, computed eagerly."""
+    return OPS[name](make_batch(SHAPES[shape]), SEED)
+
+
+def in_function(op: Augmentation, batch: Batch) -> Batch:
+    return tf.function(op)(batch, rng.make_seed(SEED))
+
+
+@functools.cache
+def compiled(op: Augmentation) -> Callable[[Batch, tf.Tensor], Batch]:
+    """Returns the op compiled by XLA; kept, so that tests that use it with the same shapes share the program."""
+    return tf.function(op, jit_compile=True)
+
+
+def in_xla(op: Augmentation, batch: Batch) -> Batch:
+    return compiled(op)(batch, rng.make_seed(SEED))
+
+
+def in_tf_data(op: Augmentation, batch: Batch) -> Batch:
+    """Maps over a batch whose size is known, with the seed folded from the step as a training run does it."""
+    pairs = tf.data.Dataset.from_tensors(tuple(batch))
+    return next(iter(pairs.map(lambda images, labels: op(Batch(images, labels), rng.make_seed(SEED)))))
+
+
+def in_tf_data_of_unknown_size(op: Augmentation, batch: Batch) -> Batch:
+    pairs = tf.data.Dataset.from_tensor_slices(tuple(batch)).batch(len(batch.images))
+    assert pairs.element_spec[0].shape[0] is None
+    return next(iter(pairs.map(lambda images, labels: op(Batch(images, labels), rng.make_seed(SEED)))))
+
+
+def in_xla_of_unknown_size(op: Augmentation, batch: Batch) -> Batch:
+    """Traces with unknown batch, height and width, as a serving signature may; XLA compiles for those that come."""
+    spec = Batch(
+        tf.TensorSpec([None, None, None, batch.images.shape[-1]], tf.uint8), tf.TensorSpec([None, NUM_CLASSES])
+    )
+    function = tf.function(op, input_signature=[spec, tf.TensorSpec([2], tf.int32)], jit_compile=True)
+    return function(batch, rng.make_seed(SEED))
+
+
+def in_xla_inside_tf_data(op: Augmentation, batch: Batch) -> Batch:
+    pairs = tf.data.Dataset.from_tensors(tuple(batch))
+    return next(iter(pairs.map(lambda images, labels: compiled(op)(Batch(images, labels), rng.make_seed(SEED)))))
+
+
+MODES: dict[str, Callable[[Augmentation, Batch], Batch]] = {
+    "tf_function": in_function,
+    "tf_data": in_tf_data,
+    "xla": in_xla,
+    "tf_data_of_unknown_size": in_tf_data_of_unknown_size,
+    "xla_of_unknown_size": in_xla_of_unknown_size,
+    "xla_inside_tf_data": in_xla_inside_tf_data,
+}
+
+
+def assert_same_bits(actual: Batch, expected: Batch) -> None:
+    assert actual.images.dtype == expected.images.dtype
+    np.testing.assert_array_equal(actual.images.numpy(), expected.images.numpy())
+    np.testing.assert_array_equal(actual.labels.numpy(), expected.labels.numpy())
+
+
+def test_the_table_holds_every_augmentation() -> None:
+    defined = {op.__name__: op for op in Augmentation.__subclasses__() if op.__module__.startswith("tfaug.")}
+    assert defined == {**AUGMENTATIONS, "Compose": Compose}
+    assert set(OPS) == set(IDENTITIES) == set(PIXEL_OPS) | set(MIXING_OPS) == set(defined)
+    for name, op in defined.items():
+        assert type(OPS[name]) is op and type(IDENTITIES[name]) is op
+        assert getattr(augment, name) is op
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_an_op_is_a_frozen_dataclass_with_typed_fields(name: str) -> None:
+    op: Any = OPS[name]
+    assert op == dataclasses.replace(op) and hash(op) == hash(dataclasses.replace(op))
+    field = dataclasses.fields(op)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(op, field, getattr(op, field))
+    assert set(typing.get_type_hints(type(op))) >= {field.name for field in dataclasses.fields(op)}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", OPS)
+def test_every_mode_gives_the_same_bits_for_the_same_seed(name: str, mode: str) -> None:
+    assert_same_bits(MODES[mode](OPS[name], make_batch(SHAPES["odd"])), eager(name))
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_grey_images_give_the_same_bits_under_xla(name: str) -> None:
+    assert_same_bits(in_xla(OPS[name], make_batch(SHAPES["grey"])), eager(name, "grey"))
+
+
+@pytest.mark.parametrize("name", MIXING_OPS)
+def test_float_images_and_soft_labels_give_the_same_bits_under_xla(name: str) -> None:
+    """Their products round, and XLA fuses a product and a sum where it can."""
+    images, labels = make_batch(SHAPES["odd"], "float32")
+    soft = tf.nn.softmax(labels + tf.random.stateless_uniform(labels.shape, [1, 2]))
+    batch = Batch(images, soft)
+    assert_same_bits(in_xla(OPS[name], batch), OPS[name](batch, SEED))
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_the_same_seed_repeats_and_another_differs(name: str) -> None:
+    batch = make_batch(SHAPES["odd"])
+    assert_same_bits(OPS[name](batch, rng.make_seed(SEED)), eager(name))
+    assert not np.array_equal(OPS[name](batch, SEED + 1).images, eager(name).images)
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_the_call_is_sample_then_apply(name: str) -> None:
+    op, batch = OPS[name], make_batch(SHAPES["odd"])
+    choice = op.sample(rng.make_seed(SEED), SHAPES["odd"])
+    assert_same_bits(op.apply(batch, choice), eager(name))
+    of_tensors = op.sample(rng.make_seed(SEED), tuple(tf.constant(size) for size in SHAPES["odd"]))
+    assert choice.keys() == of_tensors.keys()
+    for key in choice:
+        np.testing.assert_array_equal(choice[key].numpy(), of_tensors[key].numpy())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", OPS)
+def test_shape_type_range_and_label_sums_are_kept(name: str, shape: str) -> None:
+    result = eager(name, shape)
+    size = OPS[name].output_size(SHAPES[shape][0])
+    assert result.images.shape == (size, *SHAPES[shape][1:]) and result.labels.shape == (size, NUM_CLASSES)
+    assert result.images.dtype == (tf.uint8 if name in PIXEL_OPS else tf.float32)
+    assert result.labels.dtype == tf.float32
+    assert result.images.numpy().min() >= 0 and result.images.numpy().max() <= 255
+    assert result.labels.numpy().min() >= 0
+    np.testing.assert_allclose(result.labels.numpy().sum(1), 1, rtol=0, atol=2**-23)
+
+
+@pytest.mark.parametrize("value", [0, 255])
+@pytest.mark.parametrize("name", MIXING_OPS[:-1])
+def test_mixing_images_of_one_value_gives_that_value(name: str, value: int) -> None:
+    """Weights that do not sum to 1, or a rounding past 255, would show."""
+    images, labels = make_batch(SHAPES["odd"])
+    result = OPS[name](Batch(tf.fill(images.shape, tf.constant(value, tf.uint8)), labels), SEED)
+    np.testing.assert_array_equal(result.images.numpy(), value)
+
+
+@pytest.mark.parametrize("name", [name for name in OPS if name not in ("SumAug", "Compose")])
+def test_a_batch_of_one_works_in_all_modes(name: str) -> None:
+    batch = make_batch((1, 7, 10, 3))
+    expected = OPS[name](batch, SEED)
+    assert expected.images.shape == batch.images.shape
+    for mode in ("tf_data_of_unknown_size", "xla"):
+        assert_same_bits(MODES[mode](OPS[name], batch), expected)
+
+
+@pytest.mark.parametrize("name", ["CutMix", "Mixup"])
+def test_mixing_a_batch_of_one_changes_nothing(name: str) -> None:
+    batch = make_batch((1, 7, 10, 3))
+    result = OPS[name](batch, SEED)
+    np.testing.assert_array_equal(result.images, tf.cast(batch.images, tf.float32))
+    np.testing.assert_array_equal(result.labels, batch.labels)
+
+
+@pytest.mark.parametrize("name", IDENTITIES)
+def test_strength_zero_is_the_identity(name: str) -> None:
+    batch = make_batch(SHAPES["odd"])
+    for result in (IDENTITIES[name](batch, SEED), in_xla(IDENTITIES[name], batch)):
+        np.testing.assert_array_equal(result.images.numpy(), batch.images.numpy())
+        np.testing.assert_array_equal(result.labels.numpy(), batch.labels.numpy())
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_the_input_is_never_changed(name: str) -> None:
+    """Arrays may share their memory with the tensors made of them, so their values are compared with a copy's."""
+    images, labels = (part.numpy() for part in make_batch(SHAPES["odd"]))
+    before = images.copy(), labels.copy()
+    batch = Batch(tf.convert_to_tensor(images), tf.convert_to_tensor(labels))
+    for result in (OPS[name]((images, labels), SEED), in_xla(OPS[name], batch)):
+        assert not np.array_equal(result.images.numpy(), before[0])
+    np.testing.assert_array_equal(images, before[0])
+    np.testing.assert_array_equal(labels, before[1])
+    np.testing.assert_array_equal(batch.images.numpy(), before[0])
+
+
+@pytest.mark.parametrize("name", [name for name in OPS if name not in ("Flip", "SumAug")])
+def test_each_image_gets_a_choice_of_its_own(name: str) -> None:
+    """A batch of two images in turn: one choice for all would leave at most four different results."""
+    images = tf.tile(make_batch((2, 9, 13, 3)).images, [16, 1, 1, 1])
+    labels = tf.tile(tf.one_hot([0, 1], NUM_CLASSES), [16, 1])
+    results = OPS[name](Batch(images, labels), SEED).images.numpy()
+    assert len(np.unique(results.reshape(len(results), -1), axis=0)) > 4
+
+
+def test_each_image_is_flipped_by_itself() -> None:
+    images = tf.tile(make_batch((1, 9, 13, 3)).images, [40, 1, 1, 1])
+    flipped = [np.array_equal(image, images[0, :, ::-1]) for image in augment.Flip()(images, SEED).numpy()]
+    assert 5 < sum(flipped) < 35
+
+
+@pytest.mark.parametrize("name", PIXEL_OPS)
+def test_a_part_of_the_batch_with_its_part_of_the_choice_gives_the_same_pixels(name: str) -> None:
+    op, batch, rows = OPS[name], make_batch(SHAPES["odd"]), [4, 1, 13]
+    choice = op.sample(rng.make_seed(SEED), SHAPES["odd"])
+    part = Batch(tf.gather(batch.images, rows), tf.gather(batch.labels, rows))
+    result = op.apply(part, {key: tf.gather(value, rows) for key, value in choice.items()})
+    np.testing.assert_array_equal(result.images.numpy(), eager(name).images.numpy()[rows])
+    np.testing.assert_array_equal(result.labels.numpy(), batch.labels.numpy()[rows])
+
+
+@pytest.mark.parametrize("name", PIXEL_OPS)
+def test_pixel_ops_take_images_alone_and_leave_the_labels(name: str) -> None:
+    batch = make_batch(SHAPES["odd"])
+    alone = OPS[name](batch.images, SEED)
+    assert isinstance(alone, tf.Tensor)
+    np.testing.assert_array_equal(alone.numpy(), eager(name).images.numpy())
+    np.testing.assert_array_equal(eager(name).labels.numpy(), batch.labels.numpy())
+
+
+@pytest.mark.parametrize("name", MIXING_OPS)
+def test_mixing_ops_ask_for_labels(name: str) -> None:
+    with pytest.raises(ValueError, match="mixes labels too"):
+        OPS[name](make_batch(SHAPES["odd"]).images, SEED)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (np.zeros([4, 8, 8, 3], np.int32), None, "uint8 or float32 in 0..255, got int32"),
+        (np.zeros([8, 8, 3], np.uint8), None, r"\[B, H, W, C\], got the shape \(8, 8, 3\)"),
+        (np.zeros([4, 8, 8, 3], np.uint8), np.arange(4), "got int64.*tf.one_hot"),
+        (np.zeros([4, 8, 8, 3], np.uint8), np.zeros([4], np.float32), r"labels are float32 \[B, K\]"),
+        (np.zeros([4, 8, 8, 3], np.uint8), np.zeros([3, 2], np.float32), "4 images and 3 labels"),
+    ],
+)
+def test_a_wrong_batch_is_refused_by_name(images: np.ndarray, labels: np.ndarray | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        augment.Flip()(images if labels is None else (images, labels), SEED)
+
+
+def test_a_batch_of_three_parts_and_a_seed_of_another_shape_are_refused() -> None:
+    images, labels = make_batch(SHAPES["grey"])
+    with pytest.raises(ValueError, match="got 3 parts"):
+        augment.Flip()((images, labels, labels), SEED)
+    with pytest.raises(ValueError, match=r"int32 \[2\] .*got int32 \(3,\)"):
+        augment.Flip()(images, tf.constant([1, 2, 3]))
+    with pytest.raises(ValueError, match="got float32"):
+        augment.Flip()(images, tf.constant([1.0, 2.0]))
+
+
+def test_compose_applies_its_ops_in_order_each_with_its_own_folded_seed() -> None:
+    ops = (augment.Mixup(), augment.SumAug(2), augment.CutMix())
+    batch = make_batch(SHAPES["odd"])
+    expected = batch
+    for i, op in enumerate(ops):
+        expected = op(expected, rng.fold_in(rng.make_seed(SEED), i))
+    assert_same_bits(augment.compose(ops)(batch, SEED), expected)
+    reverse = augment.compose(reversed(ops))(batch, SEED)
+    assert not np.array_equal(reverse.images, expected.images)
+
+
+def test_a_composition_inside_a_composition_keeps_its_choices_apart() -> None:
+    inner = Compose((augment.Flip(), augment.Mixup()))
+    outer = Compose((inner, augment.Mixup()))
+    batch, seed = make_batch(SHAPES["odd"]), rng.make_seed(SEED)
+    expected = augment.Mixup()(inner(batch, rng.fold_in(seed, 0)), rng.fold_in(seed, 1))
+    assert_same_bits(outer(batch, seed), expected)
+
+
+def test_compose_tells_the_size_that_its_ops_leave() -> None:
+    assert Compose((augment.SumAug(2), augment.Flip(), augment.SumAug(3))).output_size(13) == 2
+
+
+@pytest.mark.parametrize("ops", [[augment.Flip()], (augment.Flip,), (lambda batch, seed: batch,)])
+def test_compose_refuses_what_is_not_a_tuple_of_ops(ops: object) -> None:
+    with pytest.raises(ConfigError, match=r"Compose\.ops"):
+        Compose(ops)  # type: ignore[arg-type]
