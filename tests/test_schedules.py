@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import typing
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfaug.config import ConfigError
+from tfaug.schedules import SCHEDULES, Constant, Cosine, OneCycle, Step
+
+EXAMPLES = [
+    Constant(0.3),
+    Step(0.1, (0.375, 0.6875), 0.2),
+    Step(0.1, ()),
+    Cosine(0.2),
+    Cosine(0.2, 0.25, 0.01),
+    Cosine(0.2, 1.0),
+    OneCycle(0.4),
+    OneCycle(0.4, 0.35, 10.0, 100.0, "triangular"),
+    OneCycle(0.4, 0.0),
+    OneCycle(0.4, 1.0, annealing="triangular"),
+]
+each_example = pytest.mark.parametrize("schedule", EXAMPLES, ids=repr)
+
+
+def test_examples_cover_every_schedule_of_the_table():
+    assert {type(example) for example in EXAMPLES} == set(SCHEDULES.values())
+    assert all(name == kind.__name__ for name, kind in SCHEDULES.items())
+
+
+@each_example
+def test_tensors_give_the_floats_eagerly_and_compiled(schedule):
+    compiled = tf.function(schedule.value, jit_compile=True)
+    for total in (1, 7, 10, 390):
+        steps = np.arange(total)
+        floats = [schedule.value(int(step), total) for step in steps]
+        assert all(isinstance(value, float) for value in floats)
+        for values in (
+            schedule.value(tf.constant(steps), total),
+            compiled(tf.constant(steps), tf.constant(total, tf.int64)),
+        ):
+            assert values.dtype == tf.float32 and values.shape == (total,)
+            np.testing.assert_allclose(values, floats, rtol=2e-6, atol=1e-9)
+
+
+def test_a_tensor_total_with_a_number_as_step_gives_a_scalar_tensor():
+    for schedule in EXAMPLES:
+        value = schedule.value(3, tf.constant(10))
+        assert value.shape == () and float(value) == pytest.approx(schedule.value(3, 10), rel=1e-6)
+
+
+@each_example
+def test_last_is_the_value_of_the_last_step(schedule):
+    assert schedule.last(40) == schedule.value(39, 40)
+    assert float(schedule.last(tf.constant(40))) == pytest.approx(schedule.value(39, 40), rel=1e-6)
+
+
+@each_example
+def test_steps_past_the_end_keep_a_finite_value_that_is_not_negative(schedule):
+    assert all(0.0 <= schedule.value(step, 10) <= 0.4 for step in range(30))
+
+
+def test_constant_keeps_its_value():
+    assert [Constant(0.3).value(step, 5) for step in range(5)] == [0.3] * 5
+
+
+def test_step_falls_at_the_rounded_share_of_the_phase():
+    values = [Step(1.0, (0.5, 0.75), 0.1).value(step, 8) for step in range(8)]
+    assert values == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_step_with_the_boundaries_of_refine_falls_at_epochs_150_and_275_of_400():
+    schedule = Step(0.1, (0.375, 0.6875), 0.1)
+    values = [schedule.value(epoch, 400) for epoch in range(400)]
+    changes = [epoch for epoch in range(1, 400) if values[epoch] != values[epoch - 1]]
+    assert changes == [150, 275]
+    assert schedule.last(400) == pytest.approx(1e-3)
+
+
+def test_step_agrees_with_keras():
+    keras = tf.keras.optimizers.schedules.PiecewiseConstantDecay([29, 69], [0.4, 0.08, 0.016])
+    schedule = Step(0.4, (0.3, 0.7), 0.2)
+    for step in range(100):  # Keras lowers after the boundary, so one step later
+        assert schedule.value(step, 100) == pytest.approx(float(keras(step)))
+
+
+@pytest.mark.parametrize("final", [0.0, 0.02])
+def test_cosine_agrees_with_keras(final):
+    keras = tf.keras.optimizers.schedules.CosineDecay(0.2, 50, alpha=final / 0.2)
+    for step in range(60):
+        assert Cosine(0.2, final=final).value(step, 50) == pytest.approx(float(keras(step)), rel=1e-5, abs=1e-8)
+
+
+def test_cosine_warms_up_linearly_to_its_highest_value_then_halves_midway():
+    schedule = Cosine(0.8, 0.2)
+    values = [schedule.value(step, 20) for step in range(20)]
+    assert values[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8])
+    assert values[12] == pytest.approx(0.4)  # half of the 16 steps after the warm-up
+    assert all(later < earlier for earlier, later in itertools.pairwise(values[4:]))
+
+
+def test_cosine_ends_just_above_its_final_value_without_a_step_at_zero():
+    assert 0 < Cosine(0.2).last(100) < 1e-4
+    assert 0.01 < Cosine(0.2, final=0.01).last(100) < 0.0101
+    assert Cosine(0.2, final=0.01).value(100, 100) == pytest.approx(0.01)
+
+
+def test_triangular_one_cycle_is_two_straight_lines():
+    schedule = OneCycle(0.4, 0.25, 4.0, 8.0, "triangular")
+    values = [schedule.value(step, 8) for step in range(9)]
+    assert values == pytest.approx([0.1, 0.25, 0.4] + [0.4 - 0.35 * i / 6 for i in range(1, 7)])
+
+
+def test_cosine_one_cycle_meets_the_triangle_at_its_corners_and_middles_only():
+    smooth, straight = OneCycle(0.4, 0.5), OneCycle(0.4, 0.5, annealing="triangular")
+    for step in (0, 10, 20, 30, 40):
+        assert smooth.value(step, 40) == pytest.approx(straight.value(step, 40))
+    assert smooth.value(5, 40) < straight.value(5, 40)
+    assert smooth.value(25, 40) > straight.value(25, 40)
+
+
+def test_one_cycle_starts_peaks_and_ends_where_its_divisors_say():
+    schedule = OneCycle(0.5, 0.3, 25.0, 1e4)
+    assert schedule.value(0, 100) == pytest.approx(0.02)
+    assert schedule.value(30, 100) == 0.5 == max(schedule.value(step, 100) for step in range(100))
+    assert schedule.value(100, 100) == pytest.approx(0.5e-4)
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: Constant(-0.1), "initial is -0.1; allowed: 0 or more"),
+        (lambda: Constant(float("nan")), "initial is nan"),
+        (lambda: Step(0.1, (0.5, 0.4)), r"increasing fractions in 0..1"),
+        (lambda: Step(0.1, (0.5, 1.5)), r"boundaries is \(0.5, 1.5\)"),
+        (lambda: Step(0.1, (float("nan"),)), r"increasing fractions"),
+        (lambda: Step(0.1, (0.5,), 10.0), "factor is 10.0; allowed: 0..1"),
+        (lambda: Cosine(0.1, 1.1), "warmup_fraction is 1.1; allowed: 0..1"),
+        (lambda: Cosine(0.1, final=0.2), "final is 0.2; allowed: 0..0.1"),
+        (lambda: OneCycle(0.1, -0.1), "warmup_fraction is -0.1"),
+        (lambda: OneCycle(0.1, initial_div=0.5), "initial_div is 0.5; allowed: 1 or more"),
+        (lambda: OneCycle(0.1, final_div=0.0), "final_div is 0.0"),
+        (lambda: OneCycle(0.1, annealing="triangle"), "did you mean 'triangular'"),
+    ],
+)
+def test_fields_out_of_range_are_refused(make, message):
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+def test_impossible_steps_are_refused():
+    for schedule in EXAMPLES:
+        with pytest.raises(ValueError, match="total_steps is 0; allowed: 1 or more"):
+            schedule.value(0, 0)
+        with pytest.raises(ValueError, match="step is -1; allowed: 0 or more"):
+            schedule.value(-1, 10)
+
+
+@each_example
+def test_schedules_are_frozen_and_their_types_resolve(schedule):
+    hints = typing.get_type_hints(type(schedule))
+    assert [field.name for field in dataclasses.fields(schedule)] == list(hints)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(schedule, next(iter(hints)), 1.0)

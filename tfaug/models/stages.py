@@ -1,0 +1,238 @@
+"""A model is a sequence of ordered, named stages and takes raw images: the sequence and its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+POLICIES = {"fp32": "float32", "bf16": "mixed_bfloat16"}
+
+
+class KaimingNormal(tf.keras.initializers.Initializer):
+    """Draws weights from N(0, 2 / fan) with numpy, so that the bits depend on the seed alone, not on the device.
+
+    Source: He et al. 2015 (Delving deep into rectifiers), equations 10 (fan_in) and 14 (fan_out).
+    """
+
+    def __init__(self, seed: Sequence[int], mode: str) -> None:
+        self._seed, self._mode = tuple(seed), mode
+
+    def __call__(self, shape: Any, dtype: Any = tf.float32, **kwargs: Any) -> tf.Tensor:
+        """Returns weights of `shape` [..., inputs, outputs]."""
+        shape = tuple(int(size) for size in shape)
+        fan = int(np.prod(shape[:-2])) * (shape[-1] if self._mode == "fan_out" else shape[-2])
+        draws = np.random.default_rng(self._seed).standard_normal(shape)
+        return tf.constant(draws * np.sqrt(2.0 / fan), dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
+        return {"seed": self._seed, "mode": self._mode}
+
+
+class LayerMaker:
+    """Makes layers of one dtype policy, each with initial weights of its own from one seed.
+
+    Args:
+      precision: 'fp32', or 'bf16' for bfloat16 arithmetic on float32 variables.
+      seed: 0 or more; the i-th layer made draws from (seed, i).
+      mode: 'fan_in' or 'fan_out', the fan of the initial weights.
+    """
+
+    def __init__(self, precision: str, seed: int, mode: str) -> None:
+        self.policy = tf.keras.mixed_precision.Policy(POLICIES[precision])
+        self._seed, self._mode, self._num_made = seed, mode, 0
+
+    def _initializer(self) -> KaimingNormal:
+        """The next layer's initial weights."""
+        self._num_made += 1
+        return KaimingNormal((self._seed, self._num_made - 1), self._mode)
+
+    def conv(
+        self, name: str, filters: int, size_px: int, stride: int = 1, bias: bool = False, pad_px: int | None = None
+    ) -> tf.keras.layers.Layer:
+        """Makes a square convolution; without `pad_px` it keeps the size of the image, but for the stride."""
+        pad_px = (size_px - 1) // 2 if pad_px is None else pad_px
+        return Conv(filters, size_px, stride, pad_px, bias, self._initializer(), dtype=self.policy, name=name)
+
+    def norm(self, name: str) -> tf.keras.layers.Layer:
+        """Makes a batch normalisation with the constants of the papers' (PyTorch) code."""
+        return tf.keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=self.policy, name=name)
+
+    def relu(self, name: str) -> tf.keras.layers.Layer:
+        """Makes a rectifier."""
+        return tf.keras.layers.Activation("relu", dtype=self.policy, name=name)
+
+    def dense(self, name: str, units: int, policy: Any = None) -> tf.keras.layers.Layer:
+        """Makes a fully connected layer with zero bias."""
+        initializer = self._initializer()
+        return tf.keras.layers.Dense(units, kernel_initializer=initializer, dtype=policy or self.policy, name=name)
+
+    def chain(self, name: str, layers: Sequence[tf.keras.layers.Layer]) -> Chain:
+        """Makes one layer of several, run in order."""
+        return Chain(layers, dtype=self.policy, name=name)
+
+
+class Conv(tf.keras.layers.Layer):
+    """A square convolution with the same zero padding on all four sides.
+
+    Keras's `same` pads a strided convolution of an even-sized image on the right and below only, which shifts it by a
+    pixel against the 1x1 shortcut beside it.
+
+    Args:
+      filters: number of output channels.
+      size_px: height and width of the kernel.
+      stride: step between outputs, 1 or more.
+      pad_px: rows and columns of zeros on each side.
+      bias: whether to add a bias, zero at first.
+      initializer: of the kernel [size_px, size_px, inputs, filters].
+    """
+
+    def __init__(
+        self, filters: int, size_px: int, stride: int, pad_px: int, bias: bool, initializer: Any, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self._filters, self._size_px, self._stride, self._pad_px = filters, size_px, stride, pad_px
+        self._has_bias, self._initializer = bias, initializer
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the variables."""
+        shape = (self._size_px, self._size_px, int(input_shape[-1]), self._filters)
+        self.kernel = self.add_weight("kernel", shape, initializer=self._initializer)
+        self.bias = self.add_weight("bias", (self._filters,), initializer="zeros") if self._has_bias else None
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns the convolution [B, H', W', filters]."""
+        same = self._stride == 1 and 2 * self._pad_px == self._size_px - 1
+        if self._pad_px and not same:  # the operation's own explicit padding is many times slower in bfloat16 on CPU
+            pad = [self._pad_px, self._pad_px]
+            inputs = tf.pad(inputs, [[0, 0], pad, pad, [0, 0]])
+        outputs = tf.nn.conv2d(inputs, self.kernel, self._stride, padding="SAME" if same else "VALID")
+        return outputs if self.bias is None else tf.nn.bias_add(outputs, self.bias)
+
+
+class Chain(tf.keras.layers.Layer):
+    """Runs layers in order."""
+
+    def __init__(self, layers: Sequence[tf.keras.layers.Layer], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.parts = list(layers)
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Returns the output of the last layer."""
+        for part in self.parts:
+            inputs = part(inputs, training=training) if part._expects_training_arg else part(inputs)
+        return inputs
+
+
+class Normalize(tf.keras.layers.Layer):
+    """Scales images: (images / 255 - mean) / std, per channel, in float32.
+
+    Args:
+      mean, std: float [C], in 0..1 units.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], **kwargs: Any) -> None:
+        super().__init__(dtype="float32", autocast=False, **kwargs)
+        self._scale = (1.0 / (255.0 * np.asarray(std, np.float64))).astype(np.float32)
+        self._shift = (-np.asarray(mean, np.float64) / np.asarray(std, np.float64)).astype(np.float32)
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        """Returns float32 of the same shape."""
+        return tf.cast(images, tf.float32) * self._scale + self._shift
+
+
+class Head(tf.keras.layers.Layer):
+    """Averages over all places and classifies, in float32.
+
+    Args:
+      dense: the fully connected layer (float32).
+    """
+
+    def __init__(self, dense: tf.keras.layers.Layer, **kwargs: Any) -> None:
+        super().__init__(dtype="float32", autocast=False, **kwargs)
+        self.dense = dense
+
+    def call(self, features: tf.Tensor) -> tf.Tensor:
+        """Returns float32 logits [B, K]."""
+        return self.dense(tf.reduce_mean(tf.cast(features, tf.float32), axis=[1, 2]))
+
+
+class StagedModel(tf.keras.Model):
+    """A classifier of raw images made of ordered, named stages.
+
+    `model(images)` runs all stages; `model.forward(x, start, stop)` runs some, so that something may be done to the
+    features in between:
+
+        features = model.forward(images, stop="stage2")      # everything before stage2
+        logits = model.forward(mixed, start="stage2")        # stage2 and everything after
+
+    The first stage, `normalize`, takes images 0..255 (uint8 or float); the last, `head`, gives float32 logits.
+
+    Args:
+      stages: layers with different names, in order.
+      name: name of the model.
+    """
+
+    def __init__(self, stages: Sequence[tf.keras.layers.Layer], name: str) -> None:
+        # autocast would round float images to bfloat16 before they are normalised
+        super().__init__(name=name, dtype="float32", autocast=False)
+        self.stages = list(stages)
+        self.stage_names = tuple(stage.name for stage in stages)
+        if len(set(self.stage_names)) != len(self.stage_names):
+            raise ValueError(f"stages are named {self.stage_names}; allowed: different names")
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns name and stages, for Keras asks even when it saves weights alone; `build_model` rebuilds."""
+        return {"name": self.name, "stage_names": self.stage_names}
+
+    def _index(self, stage: str | int | None, default: int, argument: str) -> int:
+        """The place of `stage`, a name or a place already."""
+        if stage is None:
+            return default
+        if isinstance(stage, str) and stage in self.stage_names:
+            return self.stage_names.index(stage)
+        if isinstance(stage, int) and 0 <= stage <= len(self.stages):
+            return stage
+        names = ", ".join(self.stage_names)
+        raise ValueError(f"{argument} is {stage!r}; allowed: 0..{len(self.stages)}, None or one of {names}")
+
+    def forward(
+        self, x: tf.Tensor, start: str | int | None = None, stop: str | int | None = None, training: bool = False
+    ) -> tf.Tensor:
+        """Runs the stages from `start` (included) to `stop` (left out).
+
+        Args:
+          x: images 0..255 [B, H, W, C] where start is the first stage, else what the stage before `start` gave.
+          start: name or place of the first stage to run; None for the first.
+          stop: name or place of the first stage not to run; None to run to the end.
+          training: whether batch normalisation uses, and learns from, the statistics of this batch.
+
+        Returns:
+          The output of the last stage run; x itself where start = stop.
+
+        Raises:
+          ValueError: if start or stop is no stage, or start comes after stop.
+        """
+        first = self._index(start, 0, "start")
+        end = self._index(stop, len(self.stages), "stop")
+        if first > end:
+            raise ValueError(f"start {start!r} comes after stop {stop!r}; the order is {', '.join(self.stage_names)}")
+        for stage in self.stages[first:end]:
+            x = stage(x, training=training) if stage._expects_training_arg else stage(x)
+        return x
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Returns the logits.
+
+        Args:
+          images: uint8 or float [B, H, W, C], 0..255.
+          training: whether batch normalisation uses, and learns from, the statistics of this batch.
+
+        Returns:
+          float32 [B, K].
+        """
+        return self.forward(images, training=training)
