@@ -1,0 +1,359 @@
+"""Export a model as a versioned SavedModel whose default answer goes through test-time Sum-Augmentation.
+
+The graph holds a fixed bank of training images. A query is mixed with images of the bank in several draws, and the
+answer is the mean of the draws' predictions. Which images are drawn follows from a 64-bit seed per row by integer
+hashing alone: no random op and no state, so an answer depends on its image (and seed) only, not on the batch, the
+replica or the order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+import tfaug
+from tfaug.config import check_range
+from tfaug.files import atomic_directory, read_json, write_json
+
+WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
+INFO_FILE = "assets.extra/tfaug.json"
+# Rows that go through the model at once: bounds the memory of a large batch with many draws.
+_ROWS_PER_STEP = 256
+# The odd constants of splitmix64 (Steele, Lea and Flood 2014), as signed 64-bit integers.
+_GOLDEN, _MIX_1, _MIX_2 = (c - (1 << 64) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """Settings of test-time Sum-Augmentation.
+
+    Args:
+      num_draws: n, mixed copies of each query whose predictions are averaged; 1 or more.
+      num_inputs: k, images in each sum, the query included; 2 or more.
+      weight: the query's share a of each sum, 0 < a <= 1; the k-1 partners share the rest equally. The paper's weight
+        lam of the query against 1 for each partner is a = lam / (lam + k - 1); a = 1/k is the plain average, a = 1
+        mixes nothing.
+      bank_size: training images kept in the graph, M, at least k - 1.
+      seed: chooses the bank, and with the image's seed the partners.
+    """
+
+    num_draws: int = 8
+    num_inputs: int = 2
+    weight: float = 0.5
+    bank_size: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_range(self, "num_draws", 1)
+        check_range(self, "num_inputs", 2)
+        check_range(self, "weight", float(np.finfo(np.float32).tiny), 1.0)
+        check_range(self, "bank_size", self.num_inputs - 1)
+        check_range(self, "seed", 0, 2**31 - 1)
+
+
+def select_bank(images: np.ndarray, config: ExportConfig) -> np.ndarray:
+    """Draws the bank from the training images without replacement, seeded.
+
+    Args:
+      images: uint8 [N,H,W,C] training images.
+      config: `bank_size` and `seed` are used.
+
+    Returns:
+      uint8 [M,H,W,C] with M = min(bank_size, N), in drawn order.
+    """
+    chosen = np.random.Generator(np.random.Philox(key=config.seed)).permutation(len(images))[: config.bank_size]
+    return images[chosen]
+
+
+def _shift_right(x: tf.Tensor, bits: int) -> tf.Tensor:
+    """Logical right shift of int64."""
+    return tf.bitwise.bitwise_and(tf.bitwise.right_shift(x, tf.constant(bits, tf.int64)), (1 << (64 - bits)) - 1)
+
+
+def _mix(x: tf.Tensor) -> tf.Tensor:
+    """The splitmix64 finaliser: a bijection of int64 whose output bits look independent of the input's."""
+    x = tf.bitwise.bitwise_xor(x, _shift_right(x, 30)) * _MIX_1
+    x = tf.bitwise.bitwise_xor(x, _shift_right(x, 27)) * _MIX_2
+    return tf.bitwise.bitwise_xor(x, _shift_right(x, 31))
+
+
+class ServedModel(tf.Module):
+    """A model with test-time Sum-Augmentation inside its graph.
+
+    With the query's share a, k inputs, n draws and partners p from the bank,
+
+        x_j   = a x + (1 - a) / (k - 1) * sum_{m=1..k-1} bank[p(seed, j, m)]       j = 1..n
+        probs = 1/n sum_j softmax(f(x_j)),     logits = log probs
+
+    so softmax(logits) = probs. The paper's code averages logits and takes its partners from the test batch itself;
+    here the mean is of the predictions, and the partners come from training images, so that no answer depends on its
+    batch. All of a row's n (k-1) partners differ where the bank is that large; otherwise those of one draw differ.
+
+    Args:
+      model: called as `model(images, training=False)` with float32 [B,H,W,C] in 0..255; returns logits [B,K].
+      bank_images: uint8 [M,H,W,C].
+      config: the settings; `bank_size` is not used, M counts.
+
+    Source: sum, section 3.7 (test-time Sum-Augmentation).
+    """
+
+    def __init__(self, model: Any, bank_images: np.ndarray, config: ExportConfig) -> None:
+        super().__init__(name="served_model")
+        self._config = config
+        size, *shape = bank_images.shape
+        self._shape = tuple(shape)
+        # Kept out of the tracked attributes: tracking a Keras model would also save every layer's own functions.
+        self._call = lambda images: tf.cast(model(images, training=False), tf.float32)
+        self._num_classes = int(self._call(tf.zeros([1, *shape])).shape[-1])
+        self._weights = list(model.variables)
+        self._bank = tf.Variable(bank_images, trainable=False, name="bank_images")
+        # Steps that visit each of the M images once before any image twice.
+        self._strides = np.array([s for s in range(1, max(size, 2)) if math.gcd(s, size) == 1], np.int64)
+        images = tf.TensorSpec([None, *shape], tf.float32)
+        seed = tf.TensorSpec([None], tf.int64)
+        self.content_seeds = tf.function(self._content_seeds, input_signature=[images], autograph=False)
+        self.choose_partners = tf.function(self._choose_partners, input_signature=[seed], autograph=False)
+        # One traced function each, which all signatures call: the model is in the file twice, not six times.
+        self._mean_prediction = tf.function(self._predict_mixed, input_signature=[images, seed], autograph=False)
+        self._plain_prediction = tf.function(self._predict_plain, input_signature=[images], autograph=False)
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return self._num_classes
+
+    def make_signatures(self) -> dict[str, Any]:
+        """Builds the functions to serve, by signature name."""
+
+        def default(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            images = tf.cast(images, tf.float32)
+            return self._mean_prediction(images, self.content_seeds(images))
+
+        def plain(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            return self._plain_prediction(tf.cast(images, tf.float32))
+
+        def seeded(images: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+            return self._mean_prediction(tf.cast(images, tf.float32), seed)
+
+        seed = tf.TensorSpec([None], tf.int64, "seed")
+        signatures: dict[str, Any] = {}
+        for suffix, dtype in (("", tf.float32), ("_uint8", tf.uint8)):
+            images = tf.TensorSpec([None, *self._shape], dtype, "images")
+            for name, function, inputs in (
+                ("serving_default", default, [images]),
+                ("plain", plain, [images]),
+                ("sum_aug_seeded", seeded, [images, seed]),
+            ):
+                signatures[name + suffix] = tf.function(function, input_signature=inputs, autograph=False)
+        return signatures
+
+    def _content_seeds(self, images: tf.Tensor) -> tf.Tensor:
+        """Hashes each image to int64 [B]: the sum of its pixels, rounded to 0..255, times odd weights of the places."""
+        num_values = math.prod(self._shape)
+        pixels = tf.cast(tf.clip_by_value(tf.round(images), 0.0, 255.0), tf.int64)
+        positions = tf.bitwise.bitwise_or(_mix((tf.range(num_values, dtype=tf.int64) + 1) * _GOLDEN), 1)
+        return tf.reduce_sum(tf.reshape(pixels, [-1, num_values]) * positions, axis=1)
+
+    def _choose_partners(self, seed: tf.Tensor) -> tf.Tensor:
+        """Returns the bank indices int64 [B,n,k-1] that rows of `seed` are mixed with."""
+        size = self._bank.shape[0]
+        state = _mix(seed + _mix(tf.constant(self._config.seed, tf.int64)))
+        start = tf.math.floormod(_shift_right(_mix(state + _GOLDEN), 1), size)
+        choice = tf.math.floormod(_shift_right(_mix(state - _GOLDEN), 1), len(self._strides))
+        stride = tf.gather(tf.constant(self._strides), choice)
+        num_partners = self._config.num_inputs - 1
+        steps = tf.range(self._config.num_draws * num_partners, dtype=tf.int64)
+        # Each factor is below M, so the products stay far from overflow.
+        indices = tf.math.floormod(start[:, None] + stride[:, None] * tf.math.floormod(steps, size)[None, :], size)
+        return tf.reshape(indices, [-1, self._config.num_draws, num_partners])
+
+    def _predict_plain(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Predicts the images as they are."""
+        logits = self._call(images)
+        return {"logits": logits, "probs": tf.nn.softmax(logits)}
+
+    def _predict_mixed(self, images: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Mixes every row with its partners, some rows at a time, and averages the draws' predictions."""
+        num_draws = self._config.num_draws
+        partners = tf.reshape(self.choose_partners(seed), [-1, self._config.num_inputs - 1])
+        num_rows = tf.shape(partners)[0]
+
+        def step(first: tf.Tensor, log_probs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            last = tf.minimum(first + _ROWS_PER_STEP, num_rows)
+            queries = tf.gather(images, tf.range(first, last) // num_draws)
+            sums = tf.reduce_mean(tf.cast(tf.gather(self._bank, partners[first:last]), tf.float32), axis=1)
+            mixed = self._config.weight * queries + (1.0 - self._config.weight) * sums
+            return last, tf.concat([log_probs, tf.nn.log_softmax(self._call(mixed))], axis=0)
+
+        first, log_probs = tf.constant(0), tf.zeros([0, self._num_classes])
+        _, log_probs = tf.while_loop(
+            lambda first, _: first < num_rows,
+            step,
+            (first, log_probs),
+            shape_invariants=(first.shape, tf.TensorShape([None, self._num_classes])),
+            parallel_iterations=1,
+        )
+        log_probs = tf.reshape(log_probs, [-1, num_draws, self._num_classes])
+        logits = tf.reduce_logsumexp(log_probs, axis=1) - math.log(num_draws)
+        return {"logits": logits, "probs": tf.nn.softmax(logits)}
+
+
+def _write_warmup(path: pathlib.Path, signatures: Iterable[str], images: np.ndarray) -> None:
+    """Writes one predict request per signature in TensorFlow Serving's warm-up format."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for name in signatures:
+            log = prediction_log_pb2.PredictionLog()
+            request = log.predict_log.request
+            request.model_spec.signature_name = name
+            batch = images if name.endswith("_uint8") else images.astype(np.float32)
+            request.inputs["images"].CopyFrom(tf.make_tensor_proto(batch))
+            if name.startswith("sum_aug_seeded"):
+                request.inputs["seed"].CopyFrom(tf.make_tensor_proto(np.arange(len(batch), dtype=np.int64)))
+            writer.write(log.SerializeToString())
+
+
+def _check_images(name: str, images: np.ndarray, image_shape: Sequence[int]) -> None:
+    """Refuses anything but uint8 [N,H,W,C] with N of 1 or more."""
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != tuple(image_shape) or not len(images):
+        raise ValueError(
+            f"{name} is {images.dtype} {list(images.shape)}; allowed: uint8 {[1, *image_shape]} with 1 or more rows"
+        )
+
+
+def _versions(directory: pathlib.Path) -> list[int]:
+    """The version numbers already in `directory`, ascending."""
+    return sorted(int(p.name) for p in directory.glob("*") if p.is_dir() and p.name.isdecimal())
+
+
+def latest_version(directory: str | os.PathLike[str]) -> pathlib.Path | None:
+    """Returns the folder of the highest version under `directory`, None if there is none."""
+    directory = pathlib.Path(directory)
+    versions = _versions(directory)
+    return directory / str(versions[-1]) if versions else None
+
+
+def export_model(
+    directory: str | os.PathLike[str],
+    model: Any,
+    *,
+    bank_images: np.ndarray,
+    config: ExportConfig,
+    warmup_images: np.ndarray,
+    image_shape: Sequence[int],
+    class_names: Sequence[str] = (),
+    weights_sha256: str = "",
+) -> pathlib.Path:
+    """Writes the model as DIRECTORY/VERSION, whole or not at all, with VERSION one above the highest there.
+
+    Signatures: `serving_default` (test-time Sum-Augmentation, seeded by each image's content), `plain` (none) and
+    `sum_aug_seeded` (seeded by the input `seed`, int64 [B]) take `images` as float32 [B,H,W,C] in 0..255; each with
+    the suffix `_uint8` takes uint8. Outputs: `logits` and `probs`, float32 [B,K], with probs = softmax(logits).
+
+    Args:
+      directory: the model's base path, as TensorFlow Serving takes it.
+      model: see `ServedModel`. A model compiled by XLA inside its call does not run on a stock server's CPU.
+      bank_images: uint8 [M,H,W,C] training images, M at least k - 1; see `select_bank`.
+      config: settings of test-time Sum-Augmentation.
+      warmup_images: uint8 [N,H,W,C], sent through each signature when a server loads the version; 1 or more, few.
+      image_shape: (H, W, C).
+      class_names: names of the K classes, stored beside the model.
+      weights_sha256: identity of the weights, stored beside the model.
+
+    Returns:
+      The folder of the new version.
+
+    Raises:
+      ValueError: if an array's type or shape is not as above, or `class_names` are not K.
+    """
+    _check_images("bank_images", bank_images, image_shape)
+    _check_images("warmup_images", warmup_images, image_shape)
+    if len(bank_images) < config.num_inputs - 1:
+        raise ValueError(
+            f"bank_images holds {len(bank_images)} images; allowed: at least {config.num_inputs - 1}, "
+            f"the partners of a sum of num_inputs={config.num_inputs}"
+        )
+    served = ServedModel(model, bank_images, config)
+    if class_names and len(class_names) != served.num_classes:
+        raise ValueError(
+            f"class_names holds {len(class_names)} names; allowed: {served.num_classes}, the model's classes"
+        )
+    directory = pathlib.Path(directory)
+    target = directory / str(max(_versions(directory), default=0) + 1)
+    signatures = served.make_signatures()
+    with atomic_directory(target) as partial:
+        tf.saved_model.save(served, str(partial), signatures=signatures)
+        _write_warmup(partial / WARMUP_FILE, signatures, warmup_images)
+        write_json(
+            partial / INFO_FILE,
+            {
+                "tfaug": tfaug.__version__,
+                "config": {**dataclasses.asdict(config), "bank_size": len(bank_images)},
+                "image_shape": list(image_shape),
+                "class_names": list(class_names),
+                "weights_sha256": weights_sha256,
+            },
+        )
+    return target
+
+
+class ExportedModel:
+    """An exported version loaded in this process, called with numpy arrays as the served one is."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self.path = path
+        self.info: dict[str, Any] = read_json(path / INFO_FILE)
+        self._module = tf.saved_model.load(str(path))
+
+    @property
+    def signature_names(self) -> list[str]:
+        """The signatures' names, sorted."""
+        return sorted(self._module.signatures)
+
+    def predict(self, inputs: Mapping[str, Any], signature: str = "serving_default") -> dict[str, np.ndarray]:
+        """Runs one signature; inputs are converted to its types.
+
+        Raises:
+          ValueError: if there is no such signature, or its inputs are named otherwise.
+        """
+        if signature not in self.signature_names:
+            raise ValueError(f"no signature {signature!r}; allowed: {', '.join(self.signature_names)}")
+        function = self._module.signatures[signature]
+        specs = function.structured_input_signature[1]
+        if set(inputs) != set(specs):
+            raise ValueError(f"inputs are {sorted(inputs)}; allowed for {signature!r}: {sorted(specs)}")
+        tensors = {name: tf.constant(np.asarray(value), specs[name].dtype) for name, value in inputs.items()}
+        return {name: value.numpy() for name, value in function(**tensors).items()}
+
+    def content_seeds(self, images: np.ndarray) -> np.ndarray:
+        """The seeds int64 [B] that `serving_default` derives from `images`."""
+        return self._module.content_seeds(tf.constant(images, tf.float32)).numpy()
+
+    def choose_partners(self, seed: np.ndarray) -> np.ndarray:
+        """The bank indices int64 [B,n,k-1] that rows of `seed` are mixed with."""
+        return self._module.choose_partners(tf.constant(seed, tf.int64)).numpy()
+
+
+def load_exported(path: str | os.PathLike[str]) -> ExportedModel:
+    """Loads an exported model: a version's folder, or a base path, whose highest version is taken.
+
+    Raises:
+      ValueError: if `path` holds no exported model.
+    """
+    path = pathlib.Path(path)
+    found = path if (path / INFO_FILE).is_file() else latest_version(path)
+    if found is None or not (found / INFO_FILE).is_file():
+        raise ValueError(f"{path} holds no model exported by tfaug; allowed: a folder with {INFO_FILE}, or its parent")
+    try:
+        return ExportedModel(found)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{found / INFO_FILE} is not JSON: {error}") from error
