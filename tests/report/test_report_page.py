@@ -1,0 +1,254 @@
+"""The page: whole, self-contained, readable by a program, and honest about what a run lacks."""
+
+from __future__ import annotations
+
+import base64
+import html.parser
+import io
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import toy_run
+from PIL import Image
+
+from tfaug import report
+
+VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
+
+
+class Page(html.parser.HTMLParser):
+    """Collects what a page is made of and checks that its elements are properly nested."""
+
+    def __init__(self, text: str):
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.rows: list[list[str]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
+        self.open.pop()
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.words.append(data)
+        if self.rows and ("td" in self.open or "th" in self.open):
+            self.rows[-1][-1] += data
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def find(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    def row(self, *first: str) -> list[str]:
+        """Returns the only table row that begins with these cells."""
+        (row,) = [row for row in self.rows if [cell.strip() for cell in row[: len(first)]] == list(first)]
+        return [cell.strip() for cell in row]
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of the whole toy run."""
+    workdir = tmp_path_factory.mktemp("toy") / "run"
+    toy_run.write_run(workdir)
+    return report.write_report(workdir).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(text: str) -> Page:
+    return Page(text)
+
+
+def test_report_is_written_beside_its_summary(workdir):
+    path = report.write_report(workdir)
+    assert path == workdir / "report.html"
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert summary == report.summarize(report.read_run(workdir))
+    assert not [left.name for left in workdir.iterdir() if left.name.startswith(".")]
+
+
+def test_same_workdir_gives_the_same_bytes(workdir):
+    first = [report.write_report(workdir).read_bytes(), (workdir / "summary.json").read_bytes()]
+    second = [report.write_report(workdir).read_bytes(), (workdir / "summary.json").read_bytes()]
+    assert first == second
+
+
+def test_failed_report_leaves_the_last_one_alone(workdir):
+    before = report.write_report(workdir).read_bytes()
+    (workdir / "predictions/refine/test.clean.plain.npz").unlink()
+    with pytest.raises(FileNotFoundError):
+        report.write_report(workdir)
+    assert (workdir / "report.html").read_bytes() == before
+
+
+def test_page_needs_nothing_from_outside(page, text):
+    assert not re.search(r"https?:|url\((?!#)|@import|<script|<link|<iframe", text)
+    for _, attributes in page.tags:
+        assert attributes.get("src", "data:image/png;base64,").startswith("data:image/png;base64,")
+        assert attributes.get("href", "#").startswith("#")
+        assert not [name for name in attributes if name.startswith("on")]
+
+
+def test_every_id_is_unique_and_every_reference_has_its_target(page, text):
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    wanted = set(re.findall(r'(?:url\(|href=")#([^)"]+)', text)) | set(re.findall(r'aria-labelledby="([^"]+)"', text))
+    assert wanted and wanted <= set(ids)
+
+
+def test_names_are_escaped(page, text):
+    assert "<h1>toy &lt;run&gt; &amp; more</h1>" in text and not page.find("run")
+
+
+def test_page_says_which_run_it_is(page):
+    for fact in ("0123456789ab", "feedbeef", "2025-01-02 03:04:05 UTC", "toy test"):
+        assert fact in page.text
+
+
+def test_tables_show_the_numbers(page):
+    assert page.row("Teacher refine")[1:4] == ["90.0 %", "59.6 % to 98.2 %", "272,474"]
+    assert page.row("Student")[1] == "70.0 %"
+    clean, attacked, gap = [row for row in page.rows if [cell.strip() for cell in row[:2]] == ["refine", "plain"]]
+    assert clean[2:] == ["90.0 %", "59.6 % to 98.2 %", "0.4311", "0.1000", "0.2000"]
+    assert attacked[2:] == ["75.0 %", "50.0 %", "15.0 % to 85.0 %", "0.0 %", "0.0 % to 49.0 %", "4"]
+    assert gap[2:5] == ["90.0 %", "60.0 %", "+30.0"]
+    assert page.row("PGD")[1:] == ["4", "epsilon 8/255, step size 2/255, num steps 10, random start no"]
+    assert page.row("Total")[1] == "1 min 10 s"
+    assert page.row("numpy") == ["numpy", "1.26.4"]
+
+
+def test_page_calls_the_attack_on_sum_aug_a_transfer_test(page):
+    assert "transfer test, not an adaptive attack" in page.text
+    assert "made on the plain local model" in page.text
+
+
+def test_page_names_the_shifted_set_as_described(page):
+    assert "toy test against toy shifted: other toys" in page.text
+    assert "each set is drawn apart from the other" in page.text
+
+
+def test_page_says_how_sum_aug_was_asked(page):
+    assert "the mean over 8 draws" in page.text
+    assert "(weight 0.5) with 1 of 16 fixed training images" in page.text
+
+
+def test_every_figure_is_there_and_says_what_it_shows(page):
+    labels = {attributes["aria-label"] for attributes in page.find("svg")}
+    for begin in (
+        "Loss of the teacher over 3 epochs. Phase 0_train ends at training 1.5, validation 1.",
+        "Accuracy of the teacher over 3 epochs.",
+        "Learning rate of the teacher over 3 epochs. Phase 0_train ends at 0.05. Phase 1_refine ends at 0.001.",
+        "Loss of the student over 1 epochs.",
+        "Reliability of train on the test set",
+        "Reliability of refine on the test set: accuracy over confidence. Expected calibration error: plain 0.100, ",
+        "Reliability of student on the test set",
+        "Accuracy of refine by attack: plain clean 90.0 %, plain fgsm 50.0 %, plain pgd 0.0 %, Sum-Aug clean 70.0 %",
+    ):
+        assert [label for label in labels if label.startswith(begin)], begin
+    assert len(page.find("svg")) == 3 + 3 + 3 + 1
+    assert all(attributes["alt"] and attributes["width"] for attributes in page.find("img"))
+
+
+def test_contact_sheet_shows_each_pixel_as_a_square(page):
+    strips = page.find("img")
+    assert len(strips) == 3
+    data = base64.b64decode(strips[1]["src"].partition(",")[2])
+    picture = np.asarray(Image.open(io.BytesIO(data)))
+    images = np.arange(3 * 4 * 8 * 8 * 3, dtype=np.uint32).astype(np.uint8).reshape(3, 4, 8, 8, 3)
+    # 8 px are enlarged 12 times; the second image stands one gap of 4 px to the right of the first.
+    second = picture[:, 100:196, :3]
+    np.testing.assert_array_equal(second[::12, ::12], images[1, 1])
+    np.testing.assert_array_equal(second, np.kron(images[1, 1], np.ones((12, 12, 1), np.uint8)))
+    assert (picture[:, 96:100, 3] == 0).all()
+
+
+def _without(workdir: pathlib.Path, *patterns: str) -> None:
+    for pattern in patterns:
+        found = list(workdir.glob(pattern))
+        assert found, pattern
+        for path in found:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("patterns", "sentence", "gone"),
+    [
+        (["student", "predictions/student"], "No student was distilled", "Reliability, student"),
+        (["predictions/student"], "The student was not measured; `tfaug evaluate` does that.", "Reliability, student"),
+        (["predictions/*/shifted.*"], "No shifted test set was measured", "toy shifted"),
+        (["predictions/*/*.fgsm.*", "predictions/*/*.pgd.*"], "No attacked images were sent", "Accuracy by attack"),
+        (["predictions/*/*.sum_aug.npz"], "The models were not asked through Sum-Aug", "30.0 %, Sum-Aug"),
+        (["*/*/history.csv"], "No training history was found", "Learning rate"),
+        (["figures"], "No augmented images were saved", "PadCrop"),
+        (["timings.json"], "No timings were written", "Total"),
+    ],
+)
+def test_missing_piece_is_left_out_with_a_sentence(workdir, patterns, sentence, gone):
+    _without(workdir, *patterns)
+    page = Page(report.write_report(workdir).read_text(encoding="utf-8"))
+    assert sentence in page.text
+    assert gone not in page.text
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert summary["teacher"]["test_accuracy"] == 0.9
+    assert len(report.short_table(summary).splitlines()) <= 20
+
+
+def test_a_run_with_only_what_is_needed_is_reported(workdir):
+    _without(workdir, "student", "predictions/student", "predictions/train", "figures", "timings.json")
+    _without(workdir, "predictions/*/*.sum_aug.npz", "predictions/*/*.fgsm.*", "predictions/*/*.pgd.*")
+    _without(workdir, "predictions/*/shifted.*", "*/*/history.csv")
+    meta = {"final_model": "refine", "phase_models": ["train", "refine"], "shifted": None}
+    toy_run.write_json(workdir / "predictions/meta.json", meta)
+    toy_run.write_json(workdir / "config.json", {"config": {}, "fingerprint": "x"})
+    toy_run.write_json(workdir / "teacher/result.json", {})
+    page = Page(report.write_report(workdir).read_text(encoding="utf-8"))
+    assert page.row("Teacher refine")[1:] == ["90.0 %", "59.6 % to 98.2 %", "n/a", "n/a", "n/a"]
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert (summary["student"], summary["gap"], summary["seconds"]) == (None, None, None)
+    assert sorted(summary["notes"]) == [
+        "attacks",
+        "augmentations",
+        "gap",
+        "student",
+        "sum_aug",
+        "timings",
+        "training",
+    ]
+
+
+def test_history_without_validation_is_drawn_without_it(workdir):
+    toy_run.write_history(workdir, "teacher/0_train", ["1,5,0.1,2.0,0.3,,,3.0"])
+    page = Page(report.write_report(workdir).read_text(encoding="utf-8"))
+    (label,) = [each["aria-label"] for each in page.find("svg") if each["aria-label"].startswith("Loss of the teacher")]
+    assert "Phase 0_train ends at training 2. Phase" in label
+
+
+def test_report_needs_no_tensorflow():
+    names = {"tensorflow", "keras", "matplotlib.pyplot"}
+    program = f"import sys, tfaug.report; print(sorted({names} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "[]", "")

@@ -1,0 +1,255 @@
+"""The numbers of the report: each one against a value worked out by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+import pathlib
+
+import numpy as np
+import pytest
+from toy_run import WEIGHTS, write_answers, write_history, write_json
+
+from tfaug.report import rows
+
+
+@pytest.fixture
+def summary(workdir: pathlib.Path) -> dict:
+    return rows.summarize(rows.read_run(workdir))
+
+
+def test_teacher_is_the_last_phase_asked_plainly(summary):
+    teacher = summary["teacher"]
+    assert teacher["test_accuracy"] == 0.9  # 9 of 10
+    assert teacher["test_accuracy_ci95"] == pytest.approx([0.5958, 0.9821], abs=5e-5)  # Wilson's interval of 9 of 10
+    assert teacher["weights_sha256"] == WEIGHTS["refine"]
+    assert (teacher["num_parameters"], teacher["num_test"], teacher["model"]) == (272474, 10, "refine")
+
+
+def test_student_is_measured_on_its_own_answers(summary):
+    assert summary["student"]["test_accuracy"] == 0.7
+    assert summary["student"]["weights_sha256"] == WEIGHTS["student"]
+    assert summary["student"]["num_parameters"] == 61706
+
+
+def test_clean_numbers_equal_hand_derived_ones(summary):
+    # Nine right at a confidence of .8 and one wrong, whose label has .1 left: log-likelihoods of .8 and .1, one bin of
+    # confidence .8 with an accuracy of .9, and squared errors .2^2 + 2 * .1^2 (right), .8^2 + .9^2 + .1^2 (wrong).
+    plain = summary["served"]["plain"]
+    assert plain["clean_accuracy"] == 0.9
+    assert plain["clean_nll"] == pytest.approx(-(9 * math.log(0.8) + math.log(0.1)) / 10, abs=1e-6)
+    assert plain["clean_ece"] == pytest.approx(0.1, abs=1e-6)
+    assert plain["clean_brier"] == pytest.approx((9 * 0.06 + 1.46) / 10, abs=1e-6)
+    # Seven right at .6, three wrong whose labels have .2 each.
+    sum_aug = summary["served"]["sum_aug"]
+    assert sum_aug["clean_accuracy"] == 0.7
+    assert sum_aug["clean_nll"] == pytest.approx(-(7 * math.log(0.6) + 3 * math.log(0.2)) / 10, abs=1e-6)
+    assert sum_aug["clean_ece"] == pytest.approx(0.1, abs=1e-6)
+
+
+def test_every_phase_is_reported(summary):
+    assert list(summary["phases"]) == ["train", "refine"]
+    train = summary["phases"]["train"]["served"]
+    assert (train["plain"]["clean_accuracy"], train["sum_aug"]["clean_accuracy"]) == (0.8, 0.9)
+    assert summary["phases"]["refine"]["served"]["plain"] == summary["served"]["plain"]
+    assert summary["served"]["model"] == "refine"
+
+
+def test_accuracy_under_attack_counts_the_attacked_images(summary):
+    plain, sum_aug = summary["served"]["plain"], summary["served"]["sum_aug"]
+    assert (plain["fgsm_accuracy"], plain["pgd_accuracy"]) == (0.5, 0.0)
+    assert (sum_aug["fgsm_accuracy"], sum_aug["pgd_accuracy"]) == (0.75, 0.5)
+    assert plain["pgd_num_examples"] == 4
+    # Images 0, 2, 4 and 6 were attacked; of these the plain answers miss image 4 when it is clean.
+    assert plain["pgd_clean_accuracy"] == 0.75
+    assert plain["pgd_accuracy_ci95"][0] == 0 and plain["pgd_accuracy_ci95"][1] == pytest.approx(0.4899, abs=5e-5)
+    assert "fgsm_accuracy" not in summary["phases"]["train"]["served"]["plain"]
+    assert summary["attacks"]["pgd"]["num_steps"] == 10
+
+
+def test_gap_to_other_images_is_drawn_independently(summary):
+    gap = summary["gap"]
+    assert gap["difference"] == pytest.approx(0.9 - 0.6)
+    assert (gap["test_accuracy"], gap["shifted_accuracy"]) == (0.9, 0.6)
+    assert (gap["test_set"], gap["shifted_set"], gap["resampling"]) == ("toy test", "toy shifted", "independent")
+    # The definition, image by image: a step of the percentile is 1/20.
+    generator = np.random.default_rng(1)
+    test, shifted = np.arange(10) != 4, np.arange(20) >= 8
+    draws = [
+        test[generator.integers(0, 10, 10)].mean() - shifted[generator.integers(0, 20, 20)].mean() for _ in range(20000)
+    ]
+    assert gap["ci95"] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.051)
+    assert gap["ci95"][0] < 0.3 < gap["ci95"][1]
+    assert summary["phases"]["refine"]["gap"]["sum_aug"]["difference"] == pytest.approx(0.2)
+    assert summary["phases"]["train"]["gap"]["plain"] is None
+
+
+def test_gap_to_the_same_images_changed_is_drawn_in_pairs(workdir):
+    order = [f"test-{i}" for i in reversed(range(10))]
+    labels = np.arange(10)[::-1] % 3
+    write_answers(workdir, "refine/shifted.clean.plain", wrong=[5], ids=order, labels=labels)  # test-4 again
+    write_answers(workdir, "refine/shifted.clean.sum_aug", wrong=[5], ids=order, labels=labels)
+    gap = rows.summarize(rows.read_run(workdir))["gap"]
+    # Each image is right in both or wrong in both: no resample of pairs has any gap.
+    assert (gap["resampling"], gap["difference"], gap["ci95"]) == ("paired", 0.0, [0.0, 0.0])
+
+
+def test_seconds_are_the_sum_of_the_stages(summary):
+    assert summary["seconds"] == 69.75
+    assert summary["timings"] == {"train teacher": 61.5, "evaluate": 8.25}
+    assert summary["images_per_second"] == 1500.0
+
+
+def test_sum_aug_settings_come_from_what_was_asked_then_from_the_config(summary):
+    assert summary["sum_aug"] == {"num_draws": 8, "num_inputs": 2, "weight": 0.5, "bank_size": 16}
+
+
+def test_summary_survives_json(summary):
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+
+
+def test_who_and_when_come_from_the_config_file(summary):
+    assert (summary["name"], summary["fingerprint"]) == ("toy <run> & more", "0123456789ab")
+    assert (summary["git_commit"], summary["date"]) == ("feedbeef", "2025-01-02 03:04:05 UTC")
+
+
+def test_short_table_is_short_and_aligned(summary):
+    lines = rows.short_table(summary).splitlines()
+    assert len(lines) <= 20
+    table = lines[1:7]
+    assert table[0].split() == ["model", "answers", "accuracy", "NLL", "ECE", "FGSM", "PGD"]
+    assert table[3].split() == ["refine", "plain", "90.0", "%", "0.431", "0.100", "50.0", "%", "0.0", "%"]
+    assert len({len(line) for line in table}) == 1
+    assert "teacher  90.0 % of 10 test images (refine), 95 % interval 59.6 % to 98.2 %" in lines
+    assert any(line.startswith("gap      30.0 points to toy shifted") for line in lines)
+    assert lines[-1] == "time     1 min 10 s"
+
+
+def test_short_table_stays_short_with_many_phases(summary):
+    summary["phases"] = {f"phase{i}": summary["phases"]["refine"] for i in range(30)}
+    lines = rows.short_table(summary).splitlines()
+    assert len(lines) <= 20
+    assert "and 51 more rows in the report" in lines  # 30 phases in 2 modes and the student in 1, less 10 shown
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("config.json", "tfaug run"),
+        ("teacher/result.json", "tfaug train"),
+        ("predictions/meta.json", "tfaug evaluate"),
+        ("predictions/refine/test.clean.plain.npz", "tfaug evaluate"),
+    ],
+)
+def test_missing_needed_file_names_the_command_that_makes_it(workdir, name, command):
+    (workdir / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"{name} is missing; `{command} --config=MODULE:FUNCTION --workdir="):
+        rows.read_run(workdir)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"probs": np.full((10, 3), 0.5)}, "sums to 1.5"),
+        ({"probs": np.full((10, 3), np.nan)}, "allowed: 0..1"),
+        ({"labels": np.full(10, 3)}, "labels go from 3 to 3; allowed: 0..2"),
+        ({"labels": np.zeros(9, np.int64)}, r"labels has the shape \(9,\)"),
+        ({"ids": np.array(["same"] * 10)}, "all different"),
+        ({"ids": np.array(["a"])}, "one per label"),
+    ],
+)
+def test_wrong_predictions_are_refused_with_the_file_and_the_reason(workdir, arrays, message):
+    path = workdir / "predictions/refine/test.clean.plain.npz"
+    with np.load(path) as old:
+        np.savez(path, **{**old, **arrays})
+    with pytest.raises(ValueError, match=message) as error:
+        rows.read_run(workdir)
+    assert "test.clean.plain.npz" in str(error.value)
+
+
+def test_file_that_is_no_npz_is_refused(workdir):
+    (workdir / "predictions/refine/test.clean.plain.npz").write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(ValueError, match=r"is not an .npz file .* `tfaug evaluate`"):
+        rows.read_run(workdir)
+
+
+def test_prediction_file_without_probs_is_refused(workdir):
+    np.savez(workdir / "predictions/refine/test.clean.plain.npz", labels=np.zeros(3, np.int64))
+    with pytest.raises(ValueError, match="has no probs, ids"):
+        rows.read_run(workdir)
+
+
+def test_unknown_prediction_file_is_refused(workdir):
+    (workdir / "predictions/refine/test.clean.loud.npz").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"allowed: SET\.ATTACK\.MODE\.npz with MODE plain or sum_aug"):
+        rows.read_run(workdir)
+
+
+def test_unfinished_prediction_file_is_passed_over(workdir):
+    (workdir / "predictions/refine/.partial-7-test.clean.plain.npz").write_bytes(b"half")
+    assert len(rows.read_run(workdir).predictions) == 11
+
+
+def test_answers_about_different_images_are_refused(workdir):
+    write_answers(workdir, "train/test.clean.plain", wrong=[], ids=[f"else-{i}" for i in range(10)])
+    with pytest.raises(ValueError, match="are about different images"):
+        rows.read_run(workdir)
+
+
+def test_answers_with_another_truth_are_refused(workdir):
+    write_answers(workdir, "train/test.clean.plain", wrong=[], labels=np.zeros(10, np.int64))
+    with pytest.raises(ValueError, match="gives image test-1 the label 0, another file 1"):
+        rows.read_run(workdir)
+
+
+def test_answers_of_other_weights_are_refused(workdir):
+    result = json.loads((workdir / "teacher/result.json").read_text())
+    write_json(workdir / "teacher/result.json", {**result, "weights_sha256": "d" * 64})
+    with pytest.raises(
+        ValueError, match=r"was made with the weights b{12}, but refine has d{12}; run `tfaug evaluate`"
+    ):
+        rows.read_run(workdir)
+
+
+def test_meta_without_final_model_is_refused(workdir):
+    write_json(workdir / "predictions/meta.json", {"test": {"name": "toy"}})
+    with pytest.raises(ValueError, match="has no final_model"):
+        rows.read_run(workdir)
+
+
+def test_broken_json_names_file_and_command(workdir):
+    (workdir / "predictions/meta.json").write_text("{")
+    with pytest.raises(ValueError, match=r"meta.json is not JSON .* `tfaug evaluate`"):
+        rows.read_run(workdir)
+
+
+def test_histories_keep_phase_order_and_skip_cut_off_rows(workdir):
+    for i in range(2, 11):
+        write_history(workdir, f"teacher/{i}_more", ["1,5,0.001,1.25,0.6,,,3.0"])
+    write_history(workdir, "teacher/1_refine", ["1,5,0.1,2.0,0.3,1.5,0.5,3.0", "1,5,0.1,4.0,0.3,1.5,0.5,3.0", "2,1e"])
+    write_history(workdir, "teacher/0_train", ["1,5,0.1,2.0,0.3,1.5,0.5,3.0", "zwei,5,0.1"])
+    run = rows.read_run(workdir)
+    teacher = [history for history in run.histories if history.model == "teacher"]
+    assert [history.phase for history in teacher][::10] == ["0_train", "10_more"]
+    assert np.isnan(teacher[2].columns["val_loss"]).all()
+    assert teacher[1].columns["loss"].tolist() == [4.0]  # the last row of an epoch counts
+    assert run.notes["training"] == (
+        "Unreadable rows of history.csv were left out: 1 in teacher/0_train, 1 in teacher/1_refine."
+    )
+
+
+def test_equal_numbers_of_draws_give_equal_summaries(workdir):
+    first, second = (rows.summarize(rows.read_run(workdir)) for _ in range(2))
+    assert first == second
+
+
+def test_percent_shows_as_many_decimals_as_the_sample_bears():
+    assert rows.percent(0.1236, 1999) == "12.4 %"
+    assert rows.percent(0.1236, 2000) == "12.36 %"
+    assert rows.percent(float("nan")) == "n/a"
+
+
+def test_duration_carries_seconds_into_minutes():
+    assert rows.duration(59.96) == "1 min 0 s"
+    assert rows.duration(3599.6) == "1 h 0 min"
+    assert rows.duration(0.04) == "0.0 s"
