@@ -1,0 +1,241 @@
+"""Training through Keras: replicas, host and device augmentation, NaN, and the end of each phase."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfaug import rng
+from tfaug.augment import CutMix, Flip, PadCrop, RandAugment, SumAug
+from tfaug.config import ConfigError
+from tfaug.data import DataConfig, ImageData, load_data
+from tfaug.data.pipeline import augmentation_seed, step_seed, training_batches
+from tfaug.models import ModelConfig, StagedModel, build_model
+from tfaug.schedules import Constant, OneCycle
+from tfaug.train import fit
+from tfaug.train.callbacks import NonFiniteLoss
+from tfaug.train.phases import Phase, Student, check_phases, resolve_schedules
+from tfaug.train.strategy import mirrored_strategy
+
+ONE_DEVICE = ["CPU:0"]
+TWO_DEVICES = ["CPU:0", "CPU:1"]
+INTENSIVE = (Flip(), PadCrop(2), CutMix(p=0.5), SumAug(k=2))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> ImageData:
+    return load_data(DataConfig(name="digits", num_train_examples=320), cache_dir=tmp_path_factory.mktemp("cache"))
+
+
+def train(data: ImageData, folder, phases, *, devices=ONE_DEVICE, seed=0, model="lenet", teacher=None, student=None):
+    strategy = mirrored_strategy(devices)
+    with strategy.scope():
+        network = build_model(
+            ModelConfig(model),
+            image_shape=data.image_shape,
+            num_classes=data.num_classes,
+            mean=data.mean,
+            std=data.std,
+            precision="fp32",
+            seed=seed,
+        )
+    run = fit.Run(folder, data, strategy, rng.make_seed(seed), folder / "tensorboard")
+    return network, fit.train_phases(run, network, phases, teacher=teacher, student=student)
+
+
+def weights_of(network: StagedModel) -> np.ndarray:
+    return np.concatenate([weight.numpy().ravel() for weight in network.weights])
+
+
+def phase(name="train", epochs=1, augment=(), **settings) -> Phase:
+    return Phase(name, epochs, Constant(0.02), augment, batch_size=64, **settings)
+
+
+def test_two_replicas_learn_what_one_device_learns(data, tmp_path):
+    one, _ = train(data, tmp_path / "one", (phase(),))
+    two, _ = train(data, tmp_path / "two", (phase(),), devices=TWO_DEVICES)
+    start = build_model(
+        ModelConfig("lenet"), image_shape=data.image_shape, num_classes=10, mean=data.mean, std=data.std, seed=0
+    )
+    moved = np.abs(weights_of(one) - weights_of(start)).max()
+    assert np.abs(weights_of(one) - weights_of(two)).max() < 1e-4 * moved
+
+
+@pytest.mark.parametrize("devices", [ONE_DEVICE, TWO_DEVICES], ids=["one device", "two devices"])
+def test_host_and_device_augmentation_train_the_same_model(data, tmp_path, devices):
+    host, _ = train(data, tmp_path / "host", (phase(augment=INTENSIVE),), devices=devices)
+    device, _ = train(data, tmp_path / "device", (phase(augment=INTENSIVE, augment_on="device"),), devices=devices)
+    other, _ = train(data, tmp_path / "other", (phase(augment=INTENSIVE),), devices=devices, seed=1)
+    gap = np.abs(weights_of(host) - weights_of(device)).max()
+    assert gap < 1e-4 * np.abs(weights_of(host) - weights_of(other)).max()
+
+
+def test_host_and_device_give_the_same_pixels_and_labels(data):
+    augment = fit.batch_function(phase(augment=(*INTENSIVE[:2], RandAugment(n=1, m=9), SumAug(k=2))))
+    seed = rng.make_seed(3)
+    plain = training_batches(data.train, num_classes=10, batch_size=64, seed=seed, first_epoch=0, num_epochs=1)
+    hosted = training_batches(
+        data.train, num_classes=10, batch_size=64, seed=seed, first_epoch=0, num_epochs=1, augment=augment
+    )
+    for step, ((images, labels), (want_images, want_labels)) in enumerate(zip(plain, hosted, strict=True)):
+        got = augment((images, labels), step_seed(augmentation_seed(seed), step, 0))
+        np.testing.assert_array_equal(got.images, want_images)
+        np.testing.assert_array_equal(got.labels, want_labels)
+
+
+def test_a_run_that_starts_at_a_later_epoch_sees_the_same_batches(data):
+    def batches(first_epoch):
+        found = training_batches(
+            data.train,
+            num_classes=10,
+            batch_size=64,
+            seed=rng.make_seed(0),
+            first_epoch=first_epoch,
+            num_epochs=3,
+            augment=fit.batch_function(phase(augment=INTENSIVE)),
+        )
+        return [images.numpy() for images, _ in found]
+
+    whole, later = batches(0), batches(2)
+    np.testing.assert_array_equal(whole[-len(later) :], later)
+    assert not np.array_equal(whole[0], later[0])
+
+
+def test_every_epoch_visits_every_image_once_in_its_own_order(data):
+    batches = training_batches(
+        data.train, num_classes=10, batch_size=64, seed=rng.make_seed(0), first_epoch=0, num_epochs=2
+    )
+    images = np.concatenate([images.numpy() for images, _ in batches])
+    first, second = images[: len(data.train)], images[len(data.train) :]
+    want = sorted(image.tobytes() for image in data.train.images)
+    assert sorted(i.tobytes() for i in first) == want == sorted(i.tobytes() for i in second)
+    assert not np.array_equal(first, second)
+
+
+def test_the_end_of_each_phase_is_kept_and_measured(data, tmp_path):
+    phases = (phase("train", 2, augment=(SumAug(k=2),)), phase("refine", 1))
+    network, results = train(data, tmp_path, phases)
+    assert [(r["name"], r["epochs"]) for r in results] == [("train", 2), ("refine", 1)]
+    assert results[0]["weights_sha256"] != results[1]["weights_sha256"] == fit.weights_sha256(network)
+    network.load_weights(tmp_path / "0_train" / fit.FINAL_WEIGHTS)
+    assert fit.weights_sha256(network) == results[0]["weights_sha256"]
+    with open(tmp_path / "0_train" / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert [row["step"] for row in rows] == ["5", "10"]
+    assert float(rows[-1]["learning_rate"]) == pytest.approx(0.02)
+
+
+def test_a_finished_run_is_not_trained_again(data, tmp_path):
+    _, first = train(data, tmp_path, (phase(),))
+    written = (tmp_path / "0_train" / fit.FINAL_WEIGHTS).stat().st_mtime_ns
+    _, second = train(data, tmp_path, (phase(),))
+    assert first == second
+    assert (tmp_path / "0_train" / fit.FINAL_WEIGHTS).stat().st_mtime_ns == written
+
+
+def test_a_loss_that_is_not_a_number_stops_loudly_and_keeps_the_last_good_checkpoint(data, tmp_path):
+    class Breaks(Exception):
+        pass
+
+    def run(phases, on_epoch=None):
+        strategy = mirrored_strategy(ONE_DEVICE)
+        with strategy.scope():
+            network = build_model(
+                ModelConfig("lenet"), image_shape=data.image_shape, num_classes=10, mean=data.mean, std=data.std, seed=0
+            )
+        fit.train_phases(
+            fit.Run(tmp_path, data, strategy, rng.make_seed(0), tmp_path / "tb", on_epoch), network, phases
+        )
+
+    def stop(_):
+        raise Breaks
+
+    good = phase("train", 3)
+    with pytest.raises(Breaks):
+        run((good,), on_epoch=stop)
+    kept = tmp_path / "0_train" / "checkpoints" / "epoch_0001"
+    assert kept.is_dir()
+    with pytest.raises(NonFiniteLoss, match="phase train, epoch 2"):
+        run((dataclasses.replace(good, schedule=Constant(1e18)),))
+    assert kept.is_dir()
+    assert not (tmp_path / "0_train" / "checkpoints" / "epoch_0002").exists()
+    assert not (tmp_path / "0_train" / fit.FINAL_WEIGHTS).exists()
+
+
+def test_weight_decay_is_the_l2_penalty_of_the_gradient(data, tmp_path):
+    """With no momentum and one step, decay wd lowers every weight by rate * wd * weight more than no decay."""
+    small = dataclasses.replace(data, train=data.train.take(np.arange(64)))
+    settings = dict(momentum=0.0, nesterov=False)
+    plain, _ = train(small, tmp_path / "a", (phase(weight_decay=0.0, **settings),))
+    decayed, _ = train(small, tmp_path / "b", (phase(weight_decay=0.5, **settings),))
+    start = build_model(
+        ModelConfig("lenet"), image_shape=data.image_shape, num_classes=10, mean=data.mean, std=data.std, seed=0
+    )
+    np.testing.assert_allclose(weights_of(plain) - weights_of(decayed), 0.02 * 0.5 * weights_of(start), atol=2e-6)
+
+
+def test_a_student_with_alpha_one_learns_the_teacher_and_not_the_labels(data, tmp_path):
+    def epochs(name, count):
+        return (Phase(name, count, Constant(0.05), batch_size=32),)
+
+    teacher, _ = train(data, tmp_path / "teacher", epochs("train", 12))
+    before = [w.numpy().copy() for w in teacher.weights]
+    wrong = dataclasses.replace(data, train=dataclasses.replace(data.train, labels=(data.train.labels + 1) % 10))
+    student = Student(ModelConfig("lenet"), epochs("distill", 12), alpha=1.0, temperature=2.0)
+    network, _ = train(wrong, tmp_path / "student", student.phases, seed=1, teacher=teacher, student=student)
+    answers = [np.argmax(fit.predict_logits(m, data.validation.images), 1) for m in (teacher, network)]
+    assert np.mean(answers[0] == answers[1]) > 0.6
+    assert np.mean(answers[1] == (data.validation.labels + 1) % 10) < 0.2
+    for old, new in zip(before, teacher.weights, strict=True):
+        np.testing.assert_array_equal(old, new.numpy())
+
+
+def test_a_batch_that_the_devices_cannot_share_is_refused(data, tmp_path):
+    odd = dataclasses.replace(phase(), batch_size=33)
+    with pytest.raises(ConfigError, match="33.*2 devices.*multiple of 2"):
+        train(data, tmp_path, (odd,), devices=TWO_DEVICES)
+
+
+def test_refinement_goes_on_at_the_last_rate_of_the_phase_before():
+    refine = Phase("refine", 1, None)
+    schedules = resolve_schedules((phase(), refine))
+    assert schedules[1] == Constant(0.02)
+    with pytest.raises(ConfigError, match=r"refine.*train.*state a small one"):
+        check_phases((Phase("train", 1, OneCycle(0.1, final_div=1e9)), refine))
+    with pytest.raises(ConfigError, match="no schedule"):
+        check_phases((refine,))
+
+
+def test_phases_of_one_name_are_refused():
+    with pytest.raises(ConfigError, match="once"):
+        check_phases((phase(), phase()))
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"epochs": 0}, "1 or more"),
+        ({"momentum": 1.5}, "0..1"),
+        ({"loss": "crossentropy"}, "did you mean 'cross_entropy'"),
+        ({"engine": "keras_cv", "augment_on": "device"}, "host"),
+        ({"name": "a/b"}, "letters"),
+    ],
+)
+def test_a_wrong_phase_names_what_is_allowed(settings, named):
+    with pytest.raises(ConfigError, match=named):
+        dataclasses.replace(phase(), **settings)
+
+
+def test_tensorboard_gets_scalars_and_pictures(data, tmp_path):
+    train(data, tmp_path, (phase(augment=INTENSIVE),))
+    tags = set()
+    for path in (tmp_path / "tensorboard").rglob("events*"):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            tags |= {value.tag for value in event.summary.value}
+    assert {"epoch_loss", "epoch_accuracy", "learning_rate"} <= tags
+    assert any(tag.startswith("augmented") for tag in tags)

@@ -1,0 +1,117 @@
+"""From decoded images to training batches: seeded order, restartable at any epoch, augmented on the host if asked.
+
+The order of an epoch is a stateless permutation of (seed, epoch), so a run that restarts at epoch e sees what an
+uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from tfaug import rng
+from tfaug.augment.base import Batch
+from tfaug.data.load import Split
+
+BatchFunction = Callable[[Batch, tf.Tensor], Batch]
+
+
+def step_seed(seed: tf.Tensor, step: tf.Tensor | int, replica: tf.Tensor | int) -> tf.Tensor:
+    """Returns the seed with which one replica augments its share of the batch of one step."""
+    return rng.fold_in(rng.fold_in(seed, tf.cast(step, tf.int32)), replica)
+
+
+def augment_replicas(
+    function: BatchFunction, batch: Batch, seed: tf.Tensor, step: tf.Tensor, num_replicas: int
+) -> Batch:
+    """Augments each replica's equal share of a global batch by itself, as the replicas would on their devices.
+
+    Args:
+      function: `function(batch, seed) -> batch`.
+      batch: images [B, H, W, C] and labels [B, K], B a multiple of `num_replicas`.
+      seed: of the phase, int32 [2].
+      step: scalar, counted from the start of the phase.
+      num_replicas: 1 or more.
+
+    Returns:
+      The augmented shares, one after the other.
+    """
+    if num_replicas == 1:
+        return function(batch, step_seed(seed, step, 0))
+    shares = [
+        function(Batch(images, labels), step_seed(seed, step, replica))
+        for replica, (images, labels) in enumerate(
+            zip(tf.split(batch.images, num_replicas), tf.split(batch.labels, num_replicas), strict=True)
+        )
+    ]
+    return Batch(*(tf.concat(parts, axis=0) for parts in zip(*shares, strict=True)))
+
+
+def training_batches(
+    split: Split,
+    *,
+    num_classes: int,
+    batch_size: int,
+    seed: tf.Tensor,
+    first_epoch: int,
+    num_epochs: int,
+    augment: BatchFunction | None = None,
+    num_replicas: int = 1,
+) -> tf.data.Dataset:
+    """Returns (images, labels) batches of the epochs first_epoch..num_epochs - 1, each epoch in its own seeded order.
+
+    Args:
+      split: the training images, uint8, in memory.
+      num_classes: K.
+      batch_size: B; the last images of an epoch that do not fill a batch are left out (the order differs each epoch).
+      seed: of the phase, int32 [2].
+      first_epoch: where to start; a restarted run sees the same batches from there on.
+      num_epochs: where to stop.
+      augment: applied on the host, per replica share; None leaves the images as they are.
+      num_replicas: how many replicas share a batch.
+
+    Returns:
+      A data set of images uint8 (or what `augment` makes of them) [B, H, W, C] and labels float32 [B, K].
+
+    Raises:
+      ValueError: if there are fewer images than one batch needs.
+    """
+    num_examples = len(split.images)
+    if batch_size > num_examples:
+        raise ValueError(
+            f"batch_size is {batch_size}, but there are {num_examples} training images; allowed: 1..{num_examples}"
+        )
+    steps_per_epoch = num_examples // batch_size
+    images, labels = tf.constant(split.images), tf.constant(split.labels)
+    order_seed, augment_seed = rng.fold_in(seed, 0), rng.fold_in(seed, 1)
+
+    def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
+        order = rng.permutation(rng.fold_in(order_seed, tf.cast(epoch, tf.int32)), num_examples)
+        rows = tf.reshape(order[: steps_per_epoch * batch_size], [steps_per_epoch, batch_size])
+        return tf.data.Dataset.from_tensor_slices(rows).enumerate(epoch * steps_per_epoch)
+
+    @tf.autograph.experimental.do_not_convert  # No control flow in it that depends on a tensor.
+    def load(step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        batch = Batch(tf.gather(images, rows), tf.one_hot(tf.gather(labels, rows), num_classes))
+        if augment is not None:
+            batch = augment_replicas(augment, batch, augment_seed, step, num_replicas)
+        return batch.images, batch.labels
+
+    batches = tf.data.Dataset.range(first_epoch, num_epochs).flat_map(epoch_of)
+    options = tf.data.Options()
+    options.deterministic = True
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return batches.map(load, num_parallel_calls=2).prefetch(4).with_options(options)
+
+
+def augmentation_seed(seed: tf.Tensor) -> tf.Tensor:
+    """Returns the seed that `training_batches` augments with, for augmenting on the device instead."""
+    return rng.fold_in(seed, 1)
+
+
+def evaluation_batches(split: Split, *, num_classes: int, batch_size: int) -> tf.data.Dataset:
+    """Returns (images, labels) batches of `split` in its own order, the last one as short as it comes."""
+    labels = np.eye(num_classes, dtype=np.float32)[split.labels]
+    return tf.data.Dataset.from_tensor_slices((split.images, labels)).batch(batch_size).prefetch(2)

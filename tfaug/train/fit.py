@@ -1,0 +1,248 @@
+"""Run phases with Keras `fit`, so that a killed run goes on from its last finished epoch.
+
+A phase's folder holds `history.csv`, `checkpoints/` while it runs, and `final.weights.h5` once it is done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfaug import files, metrics, rng
+from tfaug.augment import compose
+from tfaug.augment.base import Batch
+from tfaug.augment.keras_cv import keras_cv_pipeline
+from tfaug.config import ConfigError
+from tfaug.data import ImageData
+from tfaug.data.pipeline import (
+    BatchFunction,
+    augment_replicas,
+    augmentation_seed,
+    evaluation_batches,
+    training_batches,
+)
+from tfaug.models import StagedModel
+from tfaug.train.callbacks import (
+    EpochRecorder,
+    ProgressPictures,
+    StopOnNonFinite,
+    checkpoint_folder,
+    finished_checkpoints,
+    read_history,
+)
+from tfaug.train.distill import Distiller
+from tfaug.train.phases import Phase, Schedule, Student, resolve_schedules
+from tfaug.train.step import Learner
+from tfaug.train.strategy import compiles_on_device
+
+FINAL_WEIGHTS = "final.weights.h5"
+
+
+class PhaseRate(tf.keras.optimizers.schedules.LearningRateSchedule):
+    """A `tfaug.schedules` schedule over the steps of one phase, for Keras optimizers."""
+
+    def __init__(self, schedule: Schedule, total_steps: int):
+        super().__init__()
+        self.schedule, self.total_steps = schedule, total_steps
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        return tf.cast(self.schedule.value(tf.cast(step, tf.float32), self.total_steps), tf.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What every phase of one training run shares.
+
+    Attributes:
+      folder: of the run, for example `WORKDIR/teacher`.
+      data: the decoded images.
+      strategy: the devices.
+      seed: of this run, int32 [2].
+      tensorboard: where the event files go.
+      on_epoch: called with the seconds of every finished epoch.
+    """
+
+    folder: pathlib.Path
+    data: ImageData
+    strategy: tf.distribute.Strategy
+    seed: tf.Tensor
+    tensorboard: pathlib.Path
+    on_epoch: Callable[[float], None] | None = None
+
+
+def phase_folder(folder: pathlib.Path, index: int, phase: Phase) -> pathlib.Path:
+    """Returns where phase `index` of the run in `folder` keeps its files."""
+    return folder / f"{index}_{phase.name}"
+
+
+def train_phases(
+    run: Run,
+    network: StagedModel,
+    phases: Sequence[Phase],
+    *,
+    teacher: StagedModel | None = None,
+    student: Student | None = None,
+) -> list[dict[str, object]]:
+    """Trains `network` through `phases`, going on where an earlier process stopped.
+
+    Args:
+      run: folder, data, devices and seed.
+      network: built under `run.strategy`; holds the weights of the last phase at the end.
+      phases: checked by `check_phases`.
+      teacher: if given, the network is trained as its student.
+      student: the distillation's settings; needed with `teacher`.
+
+    Returns:
+      For each phase its name, epochs, validation accuracy and NLL at the end, seconds and the SHA-256 of its weights.
+
+    Raises:
+      NonFiniteLoss: when the loss or a weight is not finite; the last good checkpoint is kept.
+      ConfigError: if a batch does not divide into the replicas.
+    """
+    results = []
+    for index, (phase, schedule) in enumerate(zip(phases, resolve_schedules(tuple(phases)), strict=True)):
+        folder = phase_folder(run.folder, index, phase)
+        if not (folder / FINAL_WEIGHTS).exists():
+            _train_phase(run, network, phase, schedule, index, folder, teacher, student)
+        network.load_weights(folder / FINAL_WEIGHTS)
+        results.append(_phase_result(run, network, phase, folder))
+    return results
+
+
+def _train_phase(
+    run: Run,
+    network: StagedModel,
+    phase: Phase,
+    schedule: Schedule,
+    index: int,
+    folder: pathlib.Path,
+    teacher: StagedModel | None,
+    student: Student | None,
+) -> None:
+    """Trains one phase to its end and publishes its weights."""
+    num_replicas = run.strategy.num_replicas_in_sync
+    if phase.batch_size % num_replicas:
+        raise ConfigError(
+            f"Phase.batch_size is {phase.batch_size}, which {num_replicas} devices cannot share; "
+            f"allowed: a multiple of {num_replicas}"
+        )
+    steps_per_epoch = len(run.data.train.images) // phase.batch_size
+    seed = rng.fold_in(run.seed, index)
+    augment = batch_function(phase)
+    on_host = augment if phase.augment_on == "host" else None
+
+    with run.strategy.scope():
+        arguments = dict(
+            loss=phase.loss,
+            weight_decay=phase.weight_decay,
+            augment=augment if phase.augment_on == "device" else None,
+            seed=augmentation_seed(seed),
+            compile_step=compiles_on_device(),
+        )
+        if teacher is not None and student is not None:
+            learner: Learner = Distiller(network, teacher=teacher, student=student, **arguments)
+        else:
+            learner = Learner(network, **arguments)
+        rate = PhaseRate(schedule, steps_per_epoch * phase.epochs)
+        optimizer = tf.keras.optimizers.SGD(rate, phase.momentum, phase.nesterov, jit_compile=False)
+        optimizer.build(network.trainable_variables)
+        learner.compile(optimizer=optimizer)
+        checkpoint = tf.train.Checkpoint(network=network, optimizer=optimizer)
+
+    files.remove_partial(folder / "checkpoints")
+    num_finished = max([0, *finished_checkpoints(folder)])
+    if num_finished:
+        print(f"{folder.name}: going on after epoch {num_finished} of {phase.epochs}", file=sys.stderr)
+        checkpoint.read(str(checkpoint_folder(folder, num_finished) / "state")).assert_consumed()
+
+    batches = training_batches(
+        run.data.train,
+        num_classes=run.data.num_classes,
+        batch_size=phase.batch_size,
+        seed=seed,
+        first_epoch=num_finished,
+        num_epochs=phase.epochs,
+        augment=on_host,
+        num_replicas=num_replicas,
+    )
+    if num_finished < phase.epochs:
+        board = run.tensorboard / folder.name
+        learner.fit(
+            batches,
+            initial_epoch=num_finished,
+            epochs=phase.epochs,
+            steps_per_epoch=steps_per_epoch,
+            validation_data=evaluation_batches(run.data.validation, num_classes=run.data.num_classes, batch_size=250),
+            verbose=1 if sys.stdout.isatty() else 2,
+            callbacks=[
+                StopOnNonFinite(phase.name),
+                EpochRecorder(folder, checkpoint, num_finished, run.on_epoch),
+                tf.keras.callbacks.TensorBoard(str(board), write_graph=False, profile_batch=0),
+                ProgressPictures(board, preview(phase, run.data, seed, num_images=16)),
+            ],
+        )
+    with files.atomic_file(folder / FINAL_WEIGHTS) as partial:
+        network.save_weights(partial)
+    files.remove_directory(folder / "checkpoints")
+
+
+def batch_function(phase: Phase) -> BatchFunction:
+    """Returns the phase's augmentation as `function(batch, seed) -> batch`, compiled by XLA where it can be."""
+    if phase.engine == "keras_cv":
+        # keras-cv draws from generators of its own: per call, not from our seed.
+        pipeline = keras_cv_pipeline(phase.augment)
+        return lambda batch, seed: Batch(*pipeline(batch.images, batch.labels))
+    return tf.function(compose(phase.augment), jit_compile=True, autograph=False)
+
+
+def preview(phase: Phase, data: ImageData, seed: tf.Tensor, num_images: int) -> tf.Tensor:
+    """Returns `num_images` training images as the phase augments them, uint8."""
+    function = batch_function(phase)
+    split, count = data.train, min(len(data.train.images), 4 * num_images)
+    batch = Batch(tf.constant(split.images[:count]), tf.one_hot(split.labels[:count], data.num_classes))
+    augmented = augment_replicas(function, batch, augmentation_seed(seed), tf.constant(0), 1)
+    return tf.cast(tf.round(tf.cast(augmented.images[:num_images], tf.float32)), tf.uint8)
+
+
+def _phase_result(run: Run, network: StagedModel, phase: Phase, folder: pathlib.Path) -> dict[str, object]:
+    """Measures the end of a phase on the validation split."""
+    logits = predict_logits(network, run.data.validation.images)
+    probs = np.asarray(tf.nn.softmax(tf.constant(logits)))
+    return {
+        "name": phase.name,
+        "epochs": phase.epochs,
+        "val_accuracy": metrics.accuracy(probs, run.data.validation.labels),
+        "val_nll": metrics.nll(probs, run.data.validation.labels),
+        "seconds": sum(float(row["seconds"]) for row in read_history(folder / "history.csv")),
+        "weights_sha256": weights_sha256(network),
+    }
+
+
+def predict_logits(network: tf.keras.Model, images: np.ndarray, batch_size: int = 250) -> np.ndarray:
+    """Returns the network's logits, float32 [N, K], for images uint8 or float32 [N, H, W, C]."""
+    forward = tf.function(lambda batch: network(batch, training=False), reduce_retracing=True)
+    return np.concatenate([forward(images[i : i + batch_size]).numpy() for i in range(0, len(images), batch_size)])
+
+
+def weights_sha256(network: tf.keras.Model) -> str:
+    """Returns the SHA-256 of all weights' float32 bytes, in the network's own order."""
+    digest = hashlib.sha256()
+    for variable in network.weights:
+        digest.update(np.ascontiguousarray(variable.numpy(), dtype="<f4").tobytes())
+    return digest.hexdigest()
+
+
+def images_per_second(folder: pathlib.Path, phases: Sequence[Phase], num_examples: int) -> float:
+    """Returns the training speed of a run: images drawn over the seconds of all its epochs."""
+    drawn, seconds = 0, 0.0
+    for index, phase in enumerate(phases):
+        rows = read_history(phase_folder(folder, index, phase) / "history.csv")
+        drawn += len(rows) * (num_examples // phase.batch_size) * phase.batch_size
+        seconds += sum(float(row["seconds"]) for row in rows)
+    return drawn / seconds if seconds else float("nan")

@@ -1,0 +1,139 @@
+"""What a training run is: a list of phases, each with its augmentation, schedule and length.
+
+He et al. 2019 (`refine`) train with intensive augmentation and then *refine* with light augmentation at the last
+learning rate; Simionescu 2020 (`sum`) cascades from sums of many images to single ones. Both are lists of phases.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tfaug.augment as augment_ops
+from tfaug import schedules
+from tfaug.config import ConfigError, check_choice, check_range
+from tfaug.losses import LOSSES
+from tfaug.models import ModelConfig
+
+AUGMENT_ON = ("host", "device")
+PRECISIONS = ("bf16", "fp32")
+ENGINES = ("tfaug", "keras_cv")
+
+Schedule = schedules.Constant | schedules.Step | schedules.Cosine | schedules.OneCycle
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """One phase of training; the optimizer starts afresh in each, the weights go on.
+
+    Attributes:
+      name: what the end of the phase is called in exports, predictions and the report.
+      epochs: passes over the training images, 1 or more.
+      schedule: learning rate over the phase; None goes on at the last rate of the phase before.
+      augment: operations, applied in order.
+      batch_size: images drawn per step over all replicas, before Sum-Augmentation divides them by k.
+      loss: `cross_entropy` or `binary_cross_entropy`, on soft labels.
+      momentum: of SGD, 0..1.
+      nesterov: whether the momentum is Nesterov's.
+      weight_decay: L2 penalty added to every gradient (coupled, as in the papers' PyTorch code), 0 or more.
+      augment_on: `host` (in tf.data) or `device` (inside the train step): the same pixels and labels for one seed.
+      engine: `tfaug`, or `keras_cv` for keras-cv's own layers in tf.data (for comparison; host only).
+    """
+
+    name: str
+    epochs: int
+    schedule: Schedule | None
+    augment: tuple[augment_ops.Augmentation, ...] = ()
+    batch_size: int = 128
+    loss: str = "cross_entropy"
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 1e-4
+    augment_on: str = "host"
+    engine: str = "tfaug"
+
+    def __post_init__(self) -> None:
+        if not self.name.replace("_", "").isalnum():
+            raise ConfigError(f"Phase.name is {self.name!r}; allowed: letters, digits and underscores")
+        check_range(self, "epochs", 1)
+        check_range(self, "batch_size", 1)
+        check_range(self, "momentum", 0, 1)
+        check_range(self, "weight_decay", 0)
+        check_choice(self, "loss", LOSSES)
+        check_choice(self, "augment_on", AUGMENT_ON)
+        check_choice(self, "engine", ENGINES)
+        if self.engine == "keras_cv" and self.augment_on == "device":
+            raise ConfigError(
+                "Phase.engine is 'keras_cv' with augment_on 'device'; keras-cv's layers do not compile under XLA: "
+                "allowed: augment_on='host'"
+            )
+
+
+def check_phases(phases: tuple[Phase, ...]) -> None:
+    """Checks what only the list shows: unique names, and a usable rate where a phase goes on at the last one.
+
+    Raises:
+      ConfigError: naming the phase.
+    """
+    if not phases:
+        raise ConfigError("phases is empty; allowed: one phase or more")
+    names = [phase.name for phase in phases]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"phases have the names {', '.join(names)}; each name may be used once")
+    resolve_schedules(phases)
+
+
+def resolve_schedules(phases: tuple[Phase, ...]) -> list[Schedule]:
+    """Returns each phase's schedule, with the last rate of the phase before where a phase has none.
+
+    Source: He et al. 2019, section 4: refinement runs at the last learning rate of the first phase; after a cosine,
+      whose last rate is about zero, at a small one that must be stated.
+
+    Raises:
+      ConfigError: if the first phase has no schedule, or the rate to go on at is less than a ten-thousandth of the
+        highest of its phase.
+    """
+    resolved: list[Schedule] = []
+    for index, phase in enumerate(phases):
+        if phase.schedule is not None:
+            resolved.append(phase.schedule)
+            continue
+        if not resolved:
+            raise ConfigError(f"phases.0 ({phase.name}) has no schedule, and there is no phase before it to go on from")
+        total_steps = 1_000
+        last = float(resolved[-1].last(total_steps))
+        highest = max(float(resolved[-1].value(step, total_steps)) for step in range(total_steps))
+        if last < 1e-4 * highest:
+            raise ConfigError(
+                f"phases.{index} ({phase.name}) goes on at the last learning rate of {phases[index - 1].name}, "
+                f"which is {last:g}; state a small one: schedule=Constant(0.01)"
+            )
+        resolved.append(schedules.Constant(last))
+    return resolved
+
+
+@dataclasses.dataclass(frozen=True)
+class Student:
+    """A student that learns from a trained teacher: (1 - alpha) CE + alpha T^2 KL.
+
+    Attributes:
+      model: the student's network.
+      phases: as for the teacher.
+      alpha: weight of the teacher's term, 0..1.
+      temperature: T, more than 0; softens both distributions.
+      direction: `teacher_student` is KL(teacher || student), Hinton's; `student_teacher` is what Das et al. 2020
+        (`distill`) write.
+      teacher_workdir: a workdir whose trained teacher is used; empty: the teacher of this run.
+    """
+
+    model: ModelConfig
+    phases: tuple[Phase, ...]
+    alpha: float = 0.5
+    temperature: float = 4.0
+    direction: str = "teacher_student"
+    teacher_workdir: str = ""
+
+    def __post_init__(self) -> None:
+        check_range(self, "alpha", 0, 1)
+        check_range(self, "temperature", 1e-3)
+        check_choice(self, "direction", ("teacher_student", "student_teacher"))
+        check_phases(self.phases)

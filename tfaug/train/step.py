@@ -1,0 +1,99 @@
+"""The Keras model whose `train_step` augments, learns and reports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfaug.augment.base import Batch
+from tfaug.data.pipeline import BatchFunction, step_seed
+from tfaug.losses import LOSSES
+from tfaug.models import StagedModel
+
+
+class Learner(tf.keras.Model):
+    """Trains a network on soft labels, with the augmentation inside the step where asked.
+
+    The network stays an object of its own (`network`): it is what is saved, exported and taught.
+
+    Args:
+      network: images [B, H, W, C], 0..255 -> float32 logits [B, K].
+      loss: a name in `tfaug.losses.LOSSES`.
+      weight_decay: L2 penalty added to the gradient of every trainable variable.
+      augment: `function(batch, seed) -> batch` run under XLA in the step; None where the host has done it.
+      seed: int32 [2], folded with the step and the replica for `augment`.
+      compile_step: whether the forward and backward pass of each replica is compiled by XLA. The reduction over
+        replicas and the update stay outside, where MirroredStrategy needs them.
+    """
+
+    def __init__(
+        self,
+        network: StagedModel,
+        *,
+        loss: str,
+        weight_decay: float,
+        augment: BatchFunction | None,
+        seed: tf.Tensor,
+        compile_step: bool,
+    ):
+        super().__init__(name="learner")
+        self.network = network
+        self.loss_function = LOSSES[loss]
+        self.weight_decay = weight_decay
+        self.seed = seed
+        self._augment = tf.function(augment, jit_compile=True, autograph=False) if augment is not None else None
+        self._gradients_of = tf.function(self._gradients, jit_compile=True) if compile_step else self._gradients
+        self.loss_metric = tf.keras.metrics.Mean("loss")
+        self.accuracy_metric = tf.keras.metrics.Mean("accuracy")
+
+    @property
+    def metrics(self) -> list[tf.keras.metrics.Metric]:
+        """The metrics that Keras resets at the start of every epoch."""
+        return [self.loss_metric, self.accuracy_metric]
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Returns the network's logits."""
+        return self.network(images, training=training)
+
+    def losses_of(self, images: tf.Tensor, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """Returns the loss of each row, [B]."""
+        return self.loss_function(labels, logits)
+
+    def _gradients(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[Any, ...]:
+        """Returns this replica's gradients, losses and logits; no communication, so XLA may compile it."""
+        with tf.GradientTape() as tape:
+            logits = self.network(images, training=True)
+            losses = self.losses_of(images, labels, logits)
+            # Every replica holds the same number of rows, and the optimizer adds the replicas' gradients up.
+            replicas = tf.distribute.get_strategy().num_replicas_in_sync
+            objective = tf.reduce_mean(losses) / replicas
+        variables = self.network.trainable_variables
+        gradients = tape.gradient(objective, variables)
+        if self.weight_decay:
+            decay = self.weight_decay / replicas
+            gradients = [g + decay * tf.cast(v, g.dtype) for g, v in zip(gradients, variables, strict=True)]
+        return gradients, losses, logits
+
+    def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Takes one step on this replica's share of the batch."""
+        images, labels = data
+        if self._augment is not None:
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            seed = step_seed(self.seed, self.optimizer.iterations, replica)
+            images, labels = self._augment(Batch(images, labels), seed)
+        gradients, losses, logits = self._gradients_of(images, labels)
+        self.optimizer.apply_gradients(zip(gradients, self.network.trainable_variables, strict=True))
+        return self._record(losses, labels, logits)
+
+    def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Measures one batch; the loss is the plain cross-entropy whatever the training loss is."""
+        images, labels = data
+        logits = self.network(images, training=False)
+        return self._record(LOSSES["cross_entropy"](labels, logits), labels, logits)
+
+    def _record(self, losses: tf.Tensor, labels: tf.Tensor, logits: tf.Tensor) -> dict[str, tf.Tensor]:
+        hits = tf.equal(tf.argmax(labels, axis=-1), tf.argmax(logits, axis=-1))
+        self.loss_metric.update_state(losses)
+        self.accuracy_metric.update_state(tf.cast(hits, tf.float32))
+        return {metric.name: metric.result() for metric in self.metrics}
