@@ -1,0 +1,1 @@
+"""Experiments: one file per study, each function returns a typed `tfaug.experiment.Experiment`."""

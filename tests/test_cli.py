@@ -1,0 +1,90 @@
+"""What the command line says when it is asked, and when it is asked wrongly."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import tfaug
+from tests import tiny
+
+
+@pytest.fixture
+def fail(capsys):
+    """Runs the CLI in this process; it must end with status 2 before anything is made."""
+    from tfaug import cli
+
+    def run(*arguments: str) -> str:
+        cli.FLAGS.unparse_flags()
+        for name in cli.FLAGS:
+            cli.FLAGS[name].unparse()
+        assert cli.main(arguments) == 2
+        return capsys.readouterr().err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["rum"], ["'rum'", "did you mean 'run'", "evaluate"]),
+        (["run"], ["--config is missing"]),
+        (["run", "--config=tests.tiny:run"], ["--workdir is missing"]),
+        (["run", "--confg=x"], ["confg", "config"]),
+        (["run", "--config=tests.tiny:runn", "--workdir=W"], ["'runn'", "did you mean 'run'"]),
+        (
+            ["run", "--config=tests.tiny:run", "--workdir=W", "--set", "phases.0.epoch=3"],
+            ["phases.0.epoch", "'epochs'"],
+        ),
+        (["run", "--config=tests.tiny:run", "--workdir=W", "--set", "phases.0.epochs=x"], ["whole number", "'x'"]),
+        (
+            ["run", "--config=tests.tiny:run", "--workdir=W", "--set", "phases.0.epochs=0"],
+            ["Phase.epochs", "1 or more"],
+        ),
+        (["run", "--config=tests.tiny:run", "--workdir=W", "--set", "phases.7.epochs=1"], ["phases.7", "0..1"]),
+        (["run", "--config=tests.tiny:run", "--workdir=W", "--set", "precision=fp16"], ["fp16", "bf16, fp32"]),
+        (["run", "--config=tests.tiny:run", "--workdir=W", "--set", "model.name=lenot"], ["lenot", "lenet"]),
+        (["run", "--config=tests.tiny:run", "--workdir=W", "--set", "student.alpha=2"], ["Student.alpha", "0..1"]),
+        (["run", "--config=tests.tiny:run", "--workdir=W", "--set", "phases.0.augment.1.k=0"], ["SumAug.k", "0"]),
+        (["serve", "--config=tests.tiny:run", "--workdir=W", "--port=99999"], ["port", "65535"]),
+    ],
+)
+def test_a_wrong_command_line_names_what_is_allowed_and_makes_nothing(fail, tmp_path, monkeypatch, arguments, named):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tiny.ROOT))
+    said = fail(*arguments)
+    for part in named:
+        assert part in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_lists_every_command_and_flag(capsys):
+    from tfaug import cli
+
+    assert cli.main(["--help"]) == 0
+    said = capsys.readouterr().out
+    for word in (*cli.COMMANDS, *(f"--{name}" for name in cli.FLAGS)):
+        assert word in said
+
+
+def test_version(capsys):
+    from tfaug import cli
+
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == f"tfaug {tfaug.__version__}"
+
+
+def test_start_up_is_quiet_and_hides_nothing_else():
+    code = (
+        "import os, sys; os.environ.pop('TF_CPP_MIN_LOG_LEVEL', None)\n"
+        "from tfaug import startup; startup.import_tensorflow()\n"
+        "import tfaug.addons, warnings, tensorflow as tf\n"
+        "warnings.warn('a warning for the user')\n"
+        "tf.get_logger().warning('another one')\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tiny.ROOT)
+    assert "a warning for the user" in ran.stderr
+    assert "another one" in ran.stderr
+    assert not any(word in ran.stderr for word in ("cuDNN", "TensorRT", "TensorFlow Addons", "cuda drivers"))

@@ -1,0 +1,171 @@
+"""The main job as a user runs it: whole, killed and resumed, refused, served."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from tfaug.serving import client
+
+from tests import tiny
+from tfaug import metrics
+
+KEYS = (
+    "teacher.test_accuracy",
+    "teacher.weights_sha256",
+    "student.test_accuracy",
+    "served.plain.clean_accuracy",
+    "served.plain.pgd_accuracy",
+    "served.sum_aug.clean_accuracy",
+    "served.sum_aug.pgd_accuracy",
+    "gap.difference",
+    "gap.ci95",
+    "seconds",
+)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> pathlib.Path:
+    """A run that nobody killed, with deterministic kernels."""
+    workdir = tmp_path_factory.mktemp("run") / "whole"
+    tiny.check_done(tiny.tfaug("run", workdir, "--set", "deterministic=true"))
+    return workdir
+
+
+def summary_of(workdir: pathlib.Path) -> dict:
+    return json.loads((workdir / "summary.json").read_text())
+
+
+def test_a_run_leaves_a_summary_with_the_promised_keys(whole):
+    for key in KEYS:
+        value = summary_of(whole)
+        for part in key.split("."):
+            value = value[part]
+        assert value is not None, key
+    low, high = summary_of(whole)["gap"]["ci95"]
+    assert low <= summary_of(whole)["gap"]["difference"] <= high
+
+
+def test_every_number_is_computed_from_the_predictions_on_disk(whole):
+    summary = summary_of(whole)
+    for mode in ("plain", "sum_aug"):
+        with np.load(whole / "predictions" / "refine" / f"test.clean.{mode}.npz") as held:
+            probs, labels = held["probs"], held["labels"]
+        assert summary["served"][mode]["clean_accuracy"] == pytest.approx(np.mean(probs.argmax(1) == labels))
+        assert summary["served"][mode]["clean_nll"] == pytest.approx(metrics.nll(probs, labels))
+    assert summary["teacher"]["test_accuracy"] == summary["served"]["plain"]["clean_accuracy"]
+
+
+def test_the_config_is_written_with_its_fingerprint_and_versions(whole):
+    written = json.loads((whole / "config.json").read_text())
+    assert written["config"]["phases"][0]["augment"][1] == {"class": "SumAug", "k": 2}
+    assert re.fullmatch("[0-9a-f]{16}", written["fingerprint"])
+    assert written["versions"]["tensorflow"].startswith("2.15")
+    assert written["git_commit"]
+
+
+def test_the_same_command_again_changes_nothing(whole):
+    kept = {path: path.stat().st_mtime_ns for path in whole.rglob("*.npz")} | {
+        path: path.stat().st_mtime_ns for path in whole.rglob("*.h5")
+    }
+    sha256 = summary_of(whole)["teacher"]["weights_sha256"]
+    tiny.check_done(tiny.tfaug("run", whole, "--set", "deterministic=true"))
+    assert summary_of(whole)["teacher"]["weights_sha256"] == sha256
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def kill_when(workdir: pathlib.Path, condition, *flags: str) -> None:
+    """Starts the run and kills it, with all its children's parent gone at once, as soon as `condition` holds."""
+    process = subprocess.Popen(
+        tiny.command("run", workdir, *flags), cwd=tiny.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 240
+    try:
+        while not condition():
+            assert process.poll() is None, f"ended before it could be killed: {process.stderr.read().decode()[-2000:]}"
+            assert time.monotonic() < deadline
+            time.sleep(0.0005)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stderr.close()
+
+
+def test_a_run_killed_anywhere_ends_with_the_weights_of_one_that_never_was(whole, tmp_path):
+    workdir = tmp_path / "killed"
+    flags = ("--set", "deterministic=true")
+
+    def being_written(pattern: str):
+        return lambda: any(workdir.glob(pattern))
+
+    moments = {
+        "first phase, after an epoch": being_written("teacher/0_train/checkpoints/epoch_0001"),
+        "second phase, while a checkpoint is being written": being_written("teacher/1_refine/checkpoints/.partial-*"),
+        "while an export is being written": being_written("export/refine/.partial-*"),
+        "while predictions are being written": being_written("predictions/train/test.clean.plain.npz"),
+        "while the report is being written": being_written(".partial-*"),
+    }
+    for moment, condition in moments.items():
+        if moment == "while the report is being written":
+            # Files at the top of the folder are written all along; only those after the last prediction count.
+            last = workdir / "predictions" / "meta.json"
+            kill_when(workdir, lambda last=last, condition=condition: last.exists() and condition(), *flags)
+        else:
+            kill_when(workdir, condition, *flags)
+        assert not (workdir / "report.html").exists(), moment
+    tiny.check_done(tiny.tfaug("run", workdir, *flags))
+    assert summary_of(workdir)["teacher"]["weights_sha256"] == summary_of(whole)["teacher"]["weights_sha256"]
+    results = [json.loads((run / "student" / "result.json").read_text()) for run in (whole, workdir)]
+    assert results[0]["weights_sha256"] == results[1]["weights_sha256"]
+    assert summary_of(workdir)["served"] == summary_of(whole)["served"]
+    assert not tiny.files_below(workdir / "export", [".partial-*"])
+
+
+def test_a_workdir_of_another_config_is_refused_and_left_as_it_was(whole):
+    before = (whole / "config.json").read_bytes()
+    refused = tiny.tfaug("run", whole, "--set", "deterministic=true", "--set", "phases.0.epochs=5")
+    assert refused.returncode == 2
+    assert "phases.0.epochs: 3 -> 5" in refused.stderr
+    assert (whole / "config.json").read_bytes() == before
+
+
+def test_a_folder_with_somebodys_files_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    refused = tiny.tfaug("train", tmp_path)
+    assert refused.returncode == 2
+    assert "thesis.tex" in refused.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_serve_answers_until_it_is_stopped(whole):
+    process = subprocess.Popen(
+        [*tiny.command("serve", whole, "--set", "deterministic=true"), "--port=0", "--rest_port=0"],
+        cwd=tiny.ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        for line in process.stderr:
+            if match := re.search(r"gRPC on (\S+?:\d+)", line):
+                break
+        else:
+            pytest.fail("the server never said where it listens")
+        images = np.zeros([1, 32, 32, 3], np.uint8)
+        answer = client.Client(match[1]).predict("refine", {"images": images})
+        np.testing.assert_allclose(answer["probs"].sum(), 1.0, atol=1e-5)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate(timeout=60)
+    assert process.returncode == 0, rest
+
+
+def test_evaluate_asks_the_endpoint_it_is_given(whole, tmp_path):
+    refused = tiny.tfaug("evaluate", whole, "--set", "deterministic=true", "--endpoint=127.0.0.1:1")
+    assert refused.returncode != 0
+    assert "127.0.0.1:1" in refused.stderr

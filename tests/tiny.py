@@ -1,0 +1,59 @@
+"""A run small enough for tests: 200 digits, LeNet, one or two epochs."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from tfaug.augment import PadCrop, SumAug
+from tfaug.data import DataConfig
+from tfaug.evaluate.attacks import FGSM, PGD
+from tfaug.evaluate.predict import EvaluateConfig
+from tfaug.experiment import Experiment
+from tfaug.export import ExportConfig
+from tfaug.models import ModelConfig
+from tfaug.schedules import Constant, OneCycle
+from tfaug.train.phases import Phase, Student
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def run() -> Experiment:
+    """Everything that the quickstart does, in miniature."""
+    return Experiment(
+        name="tiny",
+        data=DataConfig(name="digits", shifted="digits_corrupted", num_train_examples=200),
+        model=ModelConfig("lenet"),
+        precision="fp32",
+        phases=(
+            Phase("train", 3, OneCycle(0.05), (PadCrop(2), SumAug(k=2)), batch_size=40),
+            Phase("refine", 3, Constant(0.01), (PadCrop(2),), batch_size=40),
+        ),
+        student=Student(ModelConfig("lenet"), (Phase("distill", 1, Constant(0.01), batch_size=40),)),
+        export=ExportConfig(num_draws=2, bank_size=8),
+        evaluate=EvaluateConfig(attacks=(FGSM(), PGD(num_steps=2)), num_attack_examples=20),
+    )
+
+
+def command(name: str, workdir: pathlib.Path, *flags: str, config: str = "tests.tiny:run") -> list[str]:
+    """Returns the command line `tfaug NAME` for a workdir."""
+    return [sys.executable, "-m", "tfaug.cli", name, f"--config={config}", f"--workdir={workdir}", *flags]
+
+
+def tfaug(name: str, workdir: pathlib.Path, *flags: str, **settings) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end."""
+    return subprocess.run(
+        command(name, workdir, *flags, **settings), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def check_done(finished: subprocess.CompletedProcess[str]) -> None:
+    """Fails with what the command printed, unless it exited with 0."""
+    assert finished.returncode == 0, f"{finished.args} exited with {finished.returncode}:\n{finished.stderr[-4000:]}"
+
+
+def files_below(folder: pathlib.Path, patterns: Sequence[str] = ("*",)) -> list[str]:
+    """Lists what is below a folder."""
+    return sorted(str(path.relative_to(folder)) for pattern in patterns for path in folder.rglob(pattern))
