@@ -50,8 +50,8 @@ def cifar10() -> Experiment:
         data=DataConfig(name="cifar10", shifted=_shifted_cifar10()),
         model=ModelConfig("resnet20"),
         phases=(
-            Phase("train", 14, OneCycle(0.4), (*light, RandAugment(n=1, m=9), SumAug(k=2)), batch_size=256),
-            Phase("refine", 8, Cosine(0.05), light, batch_size=128),
+            Phase("train", 8, OneCycle(0.4), (*light, RandAugment(n=1, m=9), SumAug(k=2)), batch_size=256),
+            Phase("refine", 9, Cosine(0.1), light, batch_size=128),
         ),
         student=Student(ModelConfig("lenet"), (Phase("distill", 4, OneCycle(0.05), light, batch_size=128),)),
     )

@@ -143,6 +143,23 @@ def test_a_folder_with_somebodys_files_is_refused(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_a_student_learns_from_the_teacher_of_another_workdir(whole, tmp_path):
+    flags = ("--set", "deterministic=true", "--set", "phases.1.epochs=1")
+    other = tmp_path / "other"
+    tiny.check_done(tiny.tfaug("train", other, *flags, "--set", f"student.teacher_workdir={whole}"))
+    held = [json.loads((run / "student" / "result.json").read_text())["weights_sha256"] for run in (whole, other)]
+    teachers = [json.loads((run / "teacher" / "result.json").read_text())["weights_sha256"] for run in (whole, other)]
+    assert teachers[0] != teachers[1]
+    assert held[0] == held[1]
+
+
+def test_a_teacher_that_is_not_there_is_named(tmp_path):
+    refused = tiny.tfaug("train", tmp_path / "run", "--set", f"student.teacher_workdir={tmp_path / 'nobody'}")
+    assert refused.returncode == 2
+    assert "nobody" in refused.stderr
+    assert not (tmp_path / "run" / "teacher").exists()
+
+
 def test_serve_answers_until_it_is_stopped(whole):
     process = subprocess.Popen(
         [*tiny.command("serve", whole, "--set", "deterministic=true"), "--port=0", "--rest_port=0"],

@@ -45,5 +45,12 @@ class Experiment:
         check_phases(self.phases)
         check_choice(self, "precision", PRECISIONS)
         check_range(self, "seed", 0, 2**31 - 1)
+        if self.deterministic and any(phase.engine == "keras_cv" for phase in self._all_phases()):
+            raise ConfigError(
+                "deterministic is true with engine='keras_cv', whose random draws take no seed; allowed: tfaug"
+            )
         if any(phase.name == "student" for phase in self.phases):
             raise ConfigError("a phase is named 'student'; that name is kept for the export of the student")
+
+    def _all_phases(self) -> tuple[Phase, ...]:
+        return self.phases + (self.student.phases if self.student else ())

@@ -75,6 +75,7 @@ class Job:
 
     def train(self) -> None:
         """Trains the teacher through its phases and, if there is one, the student."""
+        self._check_teacher()
         with self.workdir.stage("data"):
             # The test sets are only loaded here, so that a missing one is found before the training and not after it.
             _ = self.data, self.shifted
@@ -116,19 +117,26 @@ class Job:
             network.load_weights(self._weights("teacher", len(self.config.phases) - 1))
             return network
         folder = pathlib.Path(other)
-        if not (folder / "teacher" / "result.json").exists():
-            raise ConfigError(f"student.teacher_workdir={other} holds no trained teacher (teacher/result.json)")
         held = files.read_json(folder / "config.json")["config"]
-        if held["data"]["name"] != self.config.data.name:
-            raise ConfigError(
-                f"student.teacher_workdir={other} was trained on {held['data']['name']}, "
-                f"this run is on {self.config.data.name}"
-            )
         settings = {key: value for key, value in held["model"].items() if key != "class"}
         network = self.network(ModelConfig(**settings), self.config.precision)
         last = len(held["phases"]) - 1
         network.load_weights(folder / "teacher" / f"{last}_{held['phases'][last]['name']}" / fit.FINAL_WEIGHTS)
         return network
+
+    def _check_teacher(self) -> None:
+        """Refuses a student's teacher of another workdir that is not there or was trained on other data."""
+        other = self.config.student.teacher_workdir if self.config.student else ""
+        if not other:
+            return
+        folder = pathlib.Path(other)
+        if not (folder / "teacher" / "result.json").exists():
+            raise ConfigError(f"student.teacher_workdir={other} holds no trained teacher (teacher/result.json)")
+        name = files.read_json(folder / "config.json")["config"]["data"]["name"]
+        if name != self.config.data.name:
+            raise ConfigError(
+                f"student.teacher_workdir={other} was trained on {name}, this run is on {self.config.data.name}"
+            )
 
     def _weights(self, who: str, index: int) -> pathlib.Path:
         phases = self.config.phases if who == "teacher" else self.config.student.phases  # type: ignore[union-attr]

@@ -27,6 +27,9 @@ def use_devices(*, deterministic: bool = False, num_cpu_devices: int = 1) -> Non
 
     if deterministic:
         tf.config.experimental.enable_op_determinism()
+    for gpu in tf.config.list_physical_devices("GPU"):
+        # The server that evaluates the exports is a process of its own and needs a share of the memory.
+        tf.config.experimental.set_memory_growth(gpu, True)
     if num_cpu_devices > 1:
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * num_cpu_devices)

@@ -74,6 +74,21 @@ def test_host_and_device_augmentation_train_the_same_model(data, tmp_path, devic
     assert gap < 1e-4 * np.abs(weights_of(host) - weights_of(other)).max()
 
 
+def test_a_step_compiled_by_xla_on_two_replicas_learns_the_same(data, tmp_path, monkeypatch):
+    plain, _ = train(data, tmp_path / "plain", (phase(),), devices=TWO_DEVICES)
+    monkeypatch.setattr(fit, "compiles_on_device", lambda: True)
+    compiled, _ = train(data, tmp_path / "compiled", (phase(),), devices=TWO_DEVICES)
+    other, _ = train(data, tmp_path / "other", (phase(),), devices=TWO_DEVICES, seed=1)
+    gap = np.abs(weights_of(plain) - weights_of(compiled)).max()
+    assert gap < 1e-4 * np.abs(weights_of(plain) - weights_of(other)).max()
+
+
+def test_keras_cv_as_the_engine_trains_too(data, tmp_path):
+    settings = dict(augment=(Flip(), RandAugment(n=1, m=9), CutMix()), engine="keras_cv")
+    _, results = train(data, tmp_path, (phase(**settings),))
+    assert np.isfinite(results[0]["val_nll"])
+
+
 def test_host_and_device_give_the_same_pixels_and_labels(data):
     augment = fit.batch_function(phase(augment=(*INTENSIVE[:2], RandAugment(n=1, m=9), SumAug(k=2))))
     seed = rng.make_seed(3)

@@ -92,7 +92,6 @@ def training_batches(
         rows = tf.reshape(order[: steps_per_epoch * batch_size], [steps_per_epoch, batch_size])
         return tf.data.Dataset.from_tensor_slices(rows).enumerate(epoch * steps_per_epoch)
 
-    @tf.autograph.experimental.do_not_convert  # No control flow in it that depends on a tensor.
     def load(step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         batch = Batch(tf.gather(images, rows), tf.one_hot(tf.gather(labels, rows), num_classes))
         if augment is not None:
