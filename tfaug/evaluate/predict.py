@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pathlib
+import sys
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -176,6 +177,8 @@ def predict_set(
     }
     with atomic_file(path) as partial, open(partial, "wb") as file:
         np.savez(file, key=np.array(json.dumps(full_key)), **arrays)
+    if progress:
+        print(f"[tfaug] {label}: {len(images)} images answered", file=sys.stderr, flush=True)
     return read_predictions(path)
 
 

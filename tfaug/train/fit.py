@@ -157,8 +157,9 @@ def _train_phase(
 
     files.remove_partial(folder / "checkpoints")
     num_finished = max([0, *finished_checkpoints(folder)])
+    after = f", going on after epoch {num_finished}" if num_finished else ""
+    print(f"[tfaug] phase {phase.name}: {phase.epochs} epochs of {steps_per_epoch} steps{after}", file=sys.stderr)
     if num_finished:
-        print(f"{folder.name}: going on after epoch {num_finished} of {phase.epochs}", file=sys.stderr)
         checkpoint.read(str(checkpoint_folder(folder, num_finished) / "state")).assert_consumed()
 
     batches = training_batches(
