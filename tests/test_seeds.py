@@ -1,0 +1,54 @@
+"""tools/seeds.py: mean and spread over runs of one configuration."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests import tiny
+
+
+def write_run(folder, seed: int, accuracy: float, epochs: int = 3):
+    block = {"clean_accuracy": accuracy, "clean_ece": 0.1, "fgsm_accuracy": 0.2, "pgd_accuracy": 0.1}
+    served = {"plain": block, "sum_aug": block}
+    summary = {
+        "phases": {"train": {"served": served}},
+        "served": served,
+        "student": {"test_accuracy": 0.5},
+        "gap": {"difference": 0.25},
+        "seconds": 600 + 60 * seed,
+    }
+    folder.mkdir()
+    (folder / "summary.json").write_text(json.dumps(summary))
+    (folder / "config.json").write_text(json.dumps({"config": {"seed": seed, "epochs": epochs}}))
+    return str(folder)
+
+
+def seeds(*folders: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(tiny.ROOT / "tools" / "seeds.py"), *folders]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_table_holds_mean_standard_deviation_and_range(tmp_path):
+    ran = seeds(*(write_run(tmp_path / str(s), s, a) for s, a in enumerate([0.80, 0.81, 0.85])))
+    assert ran.returncode == 0, ran.stderr
+    assert "n = 3 runs" in ran.stdout
+    # (80 + 81 + 85) / 3 = 82; the deviations -2, -1, 3 give sqrt(14 / 2) = 2.65
+    assert "| teacher, refined: plain accuracy, % | 82.00 | 2.65 | 80.00 to 85.00 |" in ran.stdout
+    assert "| whole run, minutes | 11.0 | 1.0 | 10.0 to 12.0 |" in ran.stdout
+
+
+@pytest.mark.parametrize("case", ["one run", "other settings", "unfinished"])
+def test_runs_that_cannot_be_compared_are_refused(tmp_path, case):
+    folders = [write_run(tmp_path / "a", 0, 0.8)]
+    if case == "other settings":
+        folders.append(write_run(tmp_path / "b", 1, 0.8, epochs=4))
+    if case == "unfinished":
+        (tmp_path / "c").mkdir()
+        folders.append(str(tmp_path / "c"))
+    ran = seeds(*folders)
+    assert ran.returncode == 2
+    assert ran.stderr and not ran.stdout
