@@ -102,7 +102,7 @@ class Job:
             folder / "result.json",
             {
                 "weights_sha256": results[-1]["weights_sha256"],
-                "num_parameters": network.count_params(),
+                "num_parameters": sum(int(np.prod(variable.shape)) for variable in network.trainable_variables),
                 "phases": results,
                 "images_per_second": fit.images_per_second(folder, phases, len(self.data.train.images)),
             },
