@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -254,3 +256,9 @@ def test_tensorboard_gets_scalars_and_pictures(data, tmp_path):
             tags |= {value.tag for value in event.summary.value}
     assert {"epoch_loss", "epoch_accuracy", "learning_rate"} <= tags
     assert any(tag.startswith("augmented") for tag in tags)
+
+
+def test_tensorboard_itself_starts_with_the_locked_packages():
+    ran = subprocess.run([sys.executable, "-m", "tensorboard.main", "--version"], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip().splitlines()[-1].startswith("2.15")
