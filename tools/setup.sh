@@ -23,7 +23,9 @@ elif [ -n "$python" ]; then
   # The pip that comes with Python 3.10 is too old for the hashes of a universal lock file.
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=24'
   .venv/bin/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+  # setuptools explains at length how editable installs work; its words matter only when it fails.
+  .venv/bin/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e . > .venv/install.log 2>&1 ||
+    { cat .venv/install.log >&2; exit 1; }
 else
   echo "[setup] no Python 3.10 or 3.11 found; install one (apt install python3.11-venv, brew install python@3.11) or uv (https://docs.astral.sh/uv)" >&2
   exit 1
