@@ -218,6 +218,11 @@ def test_a_batch_that_the_devices_cannot_share_is_refused(data, tmp_path):
         train(data, tmp_path, (odd,), devices=TWO_DEVICES)
 
 
+def test_a_batch_of_more_images_than_there_are_is_refused(data, tmp_path):
+    with pytest.raises(ConfigError, match=r"batch_size is 999.*1\.\.320"):
+        train(data, tmp_path, (dataclasses.replace(phase(), batch_size=999),))
+
+
 def test_refinement_goes_on_at_the_last_rate_of_the_phase_before():
     refine = Phase("refine", 1, None)
     schedules = resolve_schedules((phase(), refine))

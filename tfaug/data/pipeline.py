@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfaug import rng
 from tfaug.augment.base import Batch
+from tfaug.config import ConfigError
 from tfaug.data.load import Split
 
 BatchFunction = Callable[[Batch, tf.Tensor], Batch]
@@ -76,11 +77,11 @@ def training_batches(
       A data set of images uint8 (or what `augment` makes of them) [B, H, W, C] and labels float32 [B, K].
 
     Raises:
-      ValueError: if there are fewer images than one batch needs.
+      ConfigError: if there are fewer images than one batch needs.
     """
     num_examples = len(split.images)
     if batch_size > num_examples:
-        raise ValueError(
+        raise ConfigError(
             f"batch_size is {batch_size}, but there are {num_examples} training images; allowed: 1..{num_examples}"
         )
     steps_per_epoch = num_examples // batch_size

@@ -137,31 +137,10 @@ def _train_phase(
     augment = batch_function(phase)
     on_host = augment if phase.augment_on == "host" else None
 
-    with run.strategy.scope():
-        arguments = dict(
-            loss=phase.loss,
-            weight_decay=phase.weight_decay,
-            augment=augment if phase.augment_on == "device" else None,
-            seed=augmentation_seed(seed),
-            compile_step=compiles_on_device(),
-        )
-        if teacher is not None and student is not None:
-            learner: Learner = Distiller(network, teacher=teacher, student=student, **arguments)
-        else:
-            learner = Learner(network, **arguments)
-        rate = PhaseRate(schedule, steps_per_epoch * phase.epochs)
-        optimizer = tf.keras.optimizers.SGD(rate, phase.momentum, phase.nesterov, jit_compile=False)
-        optimizer.build(network.trainable_variables)
-        learner.compile(optimizer=optimizer)
-        checkpoint = tf.train.Checkpoint(network=network, optimizer=optimizer)
-
     files.remove_partial(folder / "checkpoints")
     num_finished = max([0, *finished_checkpoints(folder)])
     after = f", going on after epoch {num_finished}" if num_finished else ""
     print(f"[tfaug] phase {phase.name}: {phase.epochs} epochs of {steps_per_epoch} steps{after}", file=sys.stderr)
-    if num_finished:
-        checkpoint.read(str(checkpoint_folder(folder, num_finished) / "state")).assert_consumed()
-
     batches = training_batches(
         run.data.train,
         num_classes=run.data.num_classes,
@@ -172,6 +151,13 @@ def _train_phase(
         augment=on_host,
         num_replicas=num_replicas,
     )
+    with run.strategy.scope():
+        rate = PhaseRate(schedule, steps_per_epoch * phase.epochs)
+        learner = _make_learner(network, phase, rate, augmentation_seed(seed), augment, teacher, student)
+        checkpoint = tf.train.Checkpoint(network=network, optimizer=learner.optimizer)
+
+    if num_finished:
+        checkpoint.read(str(checkpoint_folder(folder, num_finished) / "state")).assert_consumed()
     if num_finished < phase.epochs:
         board = run.tensorboard / folder.name
         learner.fit(
@@ -191,6 +177,34 @@ def _train_phase(
     with files.atomic_file(folder / FINAL_WEIGHTS) as partial:
         network.save_weights(partial)
     files.remove_directory(folder / "checkpoints")
+
+
+def _make_learner(
+    network: StagedModel,
+    phase: Phase,
+    rate: PhaseRate,
+    seed: tf.Tensor,
+    augment: BatchFunction,
+    teacher: StagedModel | None,
+    student: Student | None,
+) -> Learner:
+    """Makes the Keras model that trains `network`, with its optimizer's variables; called under the strategy."""
+    arguments = dict(
+        loss=phase.loss,
+        weight_decay=phase.weight_decay,
+        augment=augment if phase.augment_on == "device" else None,
+        seed=seed,
+        compile_step=compiles_on_device(),
+    )
+    if teacher is not None and student is not None:
+        learner: Learner = Distiller(network, teacher=teacher, student=student, **arguments)
+    else:
+        learner = Learner(network, **arguments)
+    optimizer = tf.keras.optimizers.SGD(rate, phase.momentum, phase.nesterov, jit_compile=False)
+    # Built now, so that a checkpoint finds all of its variables.
+    optimizer.build(network.trainable_variables)
+    learner.compile(optimizer=optimizer)
+    return learner
 
 
 def batch_function(phase: Phase) -> BatchFunction:
