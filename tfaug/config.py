@@ -15,7 +15,7 @@ import pathlib
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 _Config = TypeVar("_Config")
@@ -225,14 +225,3 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
             line for i, (a, b) in enumerate(zip(old, new, strict=True)) for line in differences(a, b, f"{path}.{i}")
         ]
     return [] if old == new else [f"{path}: {json.dumps(old)} -> {json.dumps(new)}"]
-
-
-def resolve(table: dict[str, Callable[..., Any]], name: str, what: str) -> Callable[..., Any]:
-    """Returns `table[name]`.
-
-    Raises:
-      ConfigError: if there is none, naming near and allowed names.
-    """
-    if name not in table:
-        raise ConfigError(f"unknown {what} {name!r}{near_name(name, table)}; allowed: {', '.join(table)}")
-    return table[name]

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from tfaug.data.pipeline import augmentation_seed, step_seed, training_batches
 from tfaug.models import ModelConfig, StagedModel, build_model
 from tfaug.schedules import Constant, OneCycle
 from tfaug.train import fit
-from tfaug.train.callbacks import NonFiniteLoss
+from tfaug.train.callbacks import NonFiniteLoss, StopOnNonFinite
 from tfaug.train.phases import Phase, Student, check_phases, resolve_schedules
 from tfaug.train.strategy import mirrored_strategy
 
@@ -177,11 +178,24 @@ def test_a_loss_that_is_not_a_number_stops_loudly_and_keeps_the_last_good_checkp
         run((good,), on_epoch=stop)
     kept = tmp_path / "0_train" / "checkpoints" / "epoch_0001"
     assert kept.is_dir()
-    with pytest.raises(NonFiniteLoss, match="phase train, epoch 2"):
+    with pytest.raises(NonFiniteLoss, match="phase train, epoch 2: the mean loss is"):
         run((dataclasses.replace(good, schedule=Constant(1e18)),))
     assert kept.is_dir()
     assert not (tmp_path / "0_train" / "checkpoints" / "epoch_0002").exists()
     assert not (tmp_path / "0_train" / fit.FINAL_WEIGHTS).exists()
+
+
+def test_a_weight_that_is_not_a_number_stops_before_its_checkpoint(data, tmp_path):
+    network = build_model(
+        ModelConfig("lenet"), image_shape=data.image_shape, num_classes=10, mean=data.mean, std=data.std, seed=0
+    )
+    stop = StopOnNonFinite("train")
+    stop.model = SimpleNamespace(network=network)
+    stop.on_epoch_begin(0)
+    stop.on_epoch_end(0)
+    network.weights[0].assign(np.nan * network.weights[0])
+    with pytest.raises(NonFiniteLoss, match=f"epoch 1: {network.weights[0].name} holds values that are not finite"):
+        stop.on_epoch_end(0)
 
 
 def test_weight_decay_is_the_l2_penalty_of_the_gradient(data, tmp_path):

@@ -1,1 +1,1 @@
-"""Measure exported models: attacks, predictions through an endpoint, and the gap between two test sets."""
+"""Measure exported models: attacks, and predictions through an endpoint."""

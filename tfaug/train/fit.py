@@ -28,6 +28,7 @@ from tfaug.data.pipeline import (
     training_batches,
 )
 from tfaug.models import StagedModel
+from tfaug.schedules import Schedule
 from tfaug.train.callbacks import (
     EpochRecorder,
     ProgressPictures,
@@ -37,7 +38,7 @@ from tfaug.train.callbacks import (
     read_history,
 )
 from tfaug.train.distill import Distiller
-from tfaug.train.phases import Phase, Schedule, Student, resolve_schedules
+from tfaug.train.phases import Phase, Student, resolve_schedules
 from tfaug.train.step import Learner
 from tfaug.train.strategy import compiles_on_device
 

@@ -13,12 +13,11 @@ from tfaug import schedules
 from tfaug.config import ConfigError, check_choice, check_range
 from tfaug.losses import LOSSES
 from tfaug.models import ModelConfig
+from tfaug.schedules import Schedule
 
 AUGMENT_ON = ("host", "device")
 PRECISIONS = ("bf16", "fp32")
 ENGINES = ("tfaug", "keras_cv")
-
-Schedule = schedules.Constant | schedules.Step | schedules.Cosine | schedules.OneCycle
 
 
 @dataclasses.dataclass(frozen=True)
