@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
@@ -17,9 +18,10 @@ def fail(capsys):
     from tfaug import cli
 
     def run(*arguments: str) -> str:
-        cli.FLAGS.unparse_flags()
-        for name in cli.FLAGS:
-            cli.FLAGS[name].unparse()
+        for module in {importlib.import_module(name) for name in cli.COMMANDS.values()}:
+            module.FLAGS.unparse_flags()
+            for name in module.FLAGS:
+                module.FLAGS[name].unparse()
         assert cli.main(arguments) == 2
         return capsys.readouterr().err
 
@@ -65,7 +67,8 @@ def test_help_lists_every_command_and_flag(capsys):
 
     assert cli.main(["--help"]) == 0
     said = capsys.readouterr().out
-    for word in (*cli.COMMANDS, *(f"--{name}" for name in cli.FLAGS)):
+    names = [f"--{name}" for module in cli.COMMANDS.values() for name in importlib.import_module(module).FLAGS]
+    for word in (*cli.COMMANDS, *names):
         assert word in said
 
 

@@ -155,7 +155,7 @@ class Job:
         names, images = ["original"], [split.images[:columns]]
         for index, (name, op) in enumerate(rows.items()):
             count = columns
-            while op.output_size(count) < columns:
+            while op.output_shape((count, 1, 1, 1))[0] < columns:
                 count += columns
             batch = augment.Batch(tf.constant(split.images[:count]), tf.constant(labels[split.labels[:count]]))
             drawn = op(batch, rng.fold_in(rng.make_seed(self.config.seed), index)).images[:columns]

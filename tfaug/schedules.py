@@ -1,4 +1,4 @@
-"""Schedules: a value, usually the learning rate, as a function of the step within a phase of training.
+"""Schedules: a value, such as a learning rate or a magnitude, as a function of the step within a phase of training.
 
 All schedules are frozen dataclasses that hold fractions of a phase, never steps, so that a phase may be made longer
 without touching them. The clock is x = step / total_steps with step = 0 .. total_steps - 1: the value at the end
@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import tensorflow as tf
 
@@ -99,6 +99,34 @@ class Constant(_Schedule):
         if _is_tensor(step, total_steps):
             return tf.fill(tf.shape(step), tf.constant(self.initial, tf.float32))
         return float(self.initial)
+
+
+@dataclasses.dataclass(frozen=True)
+class Linear(_Schedule):
+    """Goes from one value to another in a straight line, up or down.
+
+        value = initial + (final - initial) * step / total_steps
+
+    Args:
+      initial: first value, 0 or more.
+      final: value approached at the end, 0 or more.
+
+    Example:
+      >>> [Linear(0.0, 30.0).value(step, 3) for step in range(3)]
+      [0.0, 10.0, 20.0]
+    """
+
+    initial: float = 0.0
+    final: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_range(self, "initial", 0.0)
+        check_range(self, "final", 0.0)
+
+    def value(self, step: Any, total_steps: Any) -> Any:
+        """Returns the value at `step` (a float, or a float32 tensor where step or total_steps is a tensor)."""
+        _check_steps(step, total_steps)
+        return _finish(self.initial + (self.final - self.initial) * _ramp(step, 0, total_steps))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,11 +256,78 @@ class OneCycle(_Schedule):
         return _finish(_choose(at < peak_at, rising, falling))
 
 
-Schedule: TypeAlias = Constant | Step | Cosine | OneCycle
+Schedule: TypeAlias = Constant | Linear | Step | Cosine | OneCycle
 
 SCHEDULES: dict[str, type] = {
     "Constant": Constant,
+    "Linear": Linear,
     "Step": Step,
     "Cosine": Cosine,
     "OneCycle": OneCycle,
 }
+
+
+class Progress(NamedTuple):
+    """Where training stands in its phase.
+
+    Attributes:
+      step: 0 .. total_steps - 1, a number or a scalar integer tensor.
+      total_steps: steps of the phase, likewise.
+    """
+
+    step: Any
+    total_steps: Any
+
+
+_VALUE_BITS = 16
+_CHECKED_STEPS = 1000
+
+
+def value_at(owner: object, name: str, progress: Progress | None) -> Any:
+    """Returns the field `name` of `owner`: a number as it is, a schedule's value at `progress`.
+
+    Values of a schedule are rounded to multiples of 2**-16, so that devices whose cosines differ agree.
+
+    Returns:
+      The number; or of a schedule a float, or a float32 scalar tensor where the progress holds tensors.
+
+    Raises:
+      ValueError: if the field is a schedule and there is no progress.
+    """
+    field = getattr(owner, name)
+    if not isinstance(field, _Schedule):
+        return field
+    if progress is None:
+        raise ValueError(
+            f"{type(owner).__name__}.{name} is a schedule, {field!r}: give the call progress=(step, total_steps)"
+        )
+    scale = 2.0**_VALUE_BITS
+    return _round(field.value(*progress) * scale) * (1 / scale)
+
+
+def bounds(field: Any) -> tuple[float, float]:
+    """Returns the lowest and the highest value of a number or a schedule.
+
+    A schedule is read at 1,000 steps spread over a phase, so a peak between two of them may be missed by little.
+    """
+    if not isinstance(field, _Schedule):
+        return float(field), float(field)
+    values = [float(field.value(step, _CHECKED_STEPS)) for step in range(_CHECKED_STEPS)]
+    return min(values), max(values)
+
+
+def check_scheduled(owner: object, name: str, low: float, high: float = float("inf")) -> None:
+    """Checks that the field `name` of dataclass `owner` is a number in low..high or a schedule that stays there.
+
+    Raises:
+      ConfigError: if it is not, naming the class, the field, the value and the range.
+    """
+    field = getattr(owner, name)
+    if not isinstance(field, _Schedule):
+        check_range(owner, name, low, high)
+        return
+    lowest, highest = bounds(field)
+    if lowest < low or highest > high:
+        allowed = f"{low:g} or more" if high == float("inf") else f"{low:g}..{high:g}"
+        got = f"{field!r}, which goes through {lowest:g}..{highest:g}"
+        raise ConfigError(f"{type(owner).__name__}.{name} is {got}; allowed: {allowed}")

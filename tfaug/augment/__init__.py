@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from tfaug.augment.base import Augmentation, Batch, Compose, image_shape
 from tfaug.augment.mixing import CutMix, Mixup, SumAug
+from tfaug.augment.parse import parse
 from tfaug.augment.policies import RandAugment
 from tfaug.augment.spatial import Flip, PadCrop
 
@@ -34,6 +35,7 @@ __all__ = [
     "SumAug",
     "compose",
     "image_shape",
+    "parse_op",
 ]
 
 
@@ -47,3 +49,12 @@ def compose(ops: Iterable[Augmentation]) -> Compose:
       ConfigError: if one of them is not an op.
     """
     return Compose(tuple(ops))
+
+
+def parse_op(text: str) -> Augmentation:
+    """Returns the op that a text such as `RandAugment(n=2, m=9)` or `Flip() + CutMix(p=0.5)` describes.
+
+    Raises:
+      ConfigError: naming what is wrong and what is allowed.
+    """
+    return parse(text, AUGMENTATIONS)

@@ -2,11 +2,12 @@
 
 An augmentation ("op") is a frozen dataclass with
 
-    sample(seed, shape) -> choice     all randomness, drawn at once: a dict of tensors
-    apply(batch, choice) -> batch     deterministic, batched, no variables; compiles under XLA
+    sample(seed, shape, progress) -> choice     all randomness, drawn at once: a dict of tensors
+    apply(batch, choice) -> batch               deterministic, batched, no variables; compiles under XLA
 
 and `op(batch, seed)` is `op.apply(batch, op.sample(seed, shape))`. The same seed gives the same bits eager, inside
-`tf.data`, in a `tf.function` and under XLA.
+`tf.data`, in a `tf.function` and under XLA. A field that is a schedule is read in `sample`, at the `progress` of the
+training phase; `apply` sees only numbers that are in the choice.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import tensorflow as tf
 
 from tfaug import rng
 from tfaug.config import ConfigError
+from tfaug.schedules import Progress
 
 Choice: TypeAlias = dict[str, tf.Tensor]
 Size: TypeAlias = int | tf.Tensor
@@ -46,38 +48,43 @@ def image_shape(images: tf.Tensor) -> Shape:
 class Augmentation:
     """Gives an op its call; the op itself has `sample` and `apply`."""
 
-    def sample(self, seed: tf.Tensor, shape: Shape) -> Choice:
+    def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
         """Draws the choice for images of `shape`.
 
         Args:
           seed: int32 [2], see tfaug.rng.
           shape: [B, H, W, C], integers or scalar integer tensors.
+          progress: where training stands; needed where a field is a schedule.
+
+        Raises:
+          ValueError: if a field is a schedule and there is no progress.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no sample(seed, shape)")
+        raise NotImplementedError(f"{type(self).__name__} has no sample(seed, shape, progress)")
 
     def apply(self, batch: Batch, choice: Choice) -> Batch:
         """Carries out `choice`, as `sample` returns it, on `batch`."""
         raise NotImplementedError(f"{type(self).__name__} has no apply(batch, choice)")
 
-    def output_size(self, batch_size: Size) -> Size:
-        """Returns how many images a batch of `batch_size` becomes."""
-        return batch_size
+    def output_shape(self, shape: Shape) -> Shape:
+        """Returns the shape that images of `shape`, [B, H, W, C], become."""
+        return shape
 
     @tf.autograph.experimental.do_not_convert  # It has no Python control flow on tensors; converting costs seconds.
-    def __call__(self, batch: Any, seed: int | tf.Tensor) -> Any:
+    def __call__(self, batch: Any, seed: int | tf.Tensor, progress: Progress | None = None) -> Any:
         """Augments a batch.
 
         Args:
           batch: a Batch or an (images, labels) pair; or images alone, for ops that do not mix images.
             Images: uint8 or float32 [B, H, W, C], 0..255. Labels: float32 [B, K].
           seed: int32 [2], or an integer.
+          progress: (step, total_steps) of the training phase; needed where a field of the op is a schedule.
 
         Returns:
           A Batch for a Batch or a pair, images for images.
 
         Raises:
           ValueError: if the images or labels have another rank or type, or do not agree in number; or if an op that
-            mixes images got no labels.
+            mixes images got no labels, or one with a schedule no progress.
 
         Example:
           >>> from tfaug import augment
@@ -92,7 +99,7 @@ class Augmentation:
         seed = tf.convert_to_tensor(rng.make_seed(int(seed)) if isinstance(seed, (int, np.integer)) else seed)
         if seed.dtype != tf.int32 or not seed.shape.is_compatible_with([2]):
             raise ValueError(f"a seed is an integer or int32 [2] (tfaug.rng), got {seed.dtype.name} {seed.shape}")
-        result = self.apply(whole, self.sample(seed, image_shape(whole.images)))
+        result = self.apply(whole, self.sample(seed, image_shape(whole.images), progress))
         return result if paired else result.images
 
 
@@ -149,12 +156,13 @@ class Compose(Augmentation):
                 hint = "; a class was given, not an op" if isinstance(op, type) else ""
                 raise ConfigError(f"Compose.ops[{i}] is {op!r}; allowed: ops (tfaug.augment.AUGMENTATIONS){hint}")
 
-    def sample(self, seed: tf.Tensor, shape: Shape) -> Choice:
+    def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
         """Draws the choices of all ops; see Augmentation.sample."""
         choice: Choice = {}
         for i, op in enumerate(self.ops):
-            choice.update({f"{i}.{name}": value for name, value in op.sample(rng.fold_in(seed, i), shape).items()})
-            shape = (op.output_size(shape[0]), *shape[1:])
+            drawn = op.sample(rng.fold_in(seed, i), shape, progress)
+            choice.update({f"{i}.{name}": value for name, value in drawn.items()})
+            shape = op.output_shape(shape)
         return choice
 
     def apply(self, batch: Batch, choice: Choice) -> Batch:
@@ -165,8 +173,8 @@ class Compose(Augmentation):
             batch = op.apply(batch, own)
         return batch
 
-    def output_size(self, batch_size: Size) -> Size:
-        """Returns how many images a batch of `batch_size` becomes."""
+    def output_shape(self, shape: Shape) -> Shape:
+        """Returns the shape that images of `shape`, [B, H, W, C], become."""
         for op in self.ops:
-            batch_size = op.output_size(batch_size)
-        return batch_size
+            shape = op.output_shape(shape)
+        return shape

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfaug import rng
 from tfaug.augment.base import Augmentation, Batch, Choice, Shape, Size
 from tfaug.config import ConfigError, check_range
+from tfaug.schedules import Progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,7 @@ class CutMix(Augmentation):
         _check_alpha(self)
         check_range(self, "p", 0, 1)
 
-    def sample(self, seed: tf.Tensor, shape: Shape) -> Choice:
+    def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
         """Draws partners and boxes; see Augmentation.sample."""
         num, height, width, _ = (tf.cast(size, tf.int64) for size in shape)
         weight = _beta_weight(rng.fold_in(seed, 0), shape[0], self.alpha)
@@ -120,7 +121,7 @@ class Mixup(Augmentation):
         _check_alpha(self)
         check_range(self, "p", 0, 1)
 
-    def sample(self, seed: tf.Tensor, shape: Shape) -> Choice:
+    def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
         """Draws partners and weights; see Augmentation.sample."""
         weight = _beta_weight(rng.fold_in(seed, 0), shape[0], self.alpha)
         applied = rng.bernoulli(rng.fold_in(seed, 1), [shape[0]], self.p)
@@ -174,7 +175,7 @@ class SumAug(Augmentation):
         if not isinstance(self.k, int):
             raise ConfigError(f"SumAug.k is {self.k!r}; allowed: a whole number, 1 or more")
 
-    def sample(self, seed: tf.Tensor, shape: Shape) -> Choice:
+    def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
         """Draws the groups; see Augmentation.sample."""
         num = shape[0]
         if isinstance(num, int):
@@ -193,9 +194,9 @@ class SumAug(Augmentation):
         labels = _labels(self, batch)
         return Batch(self._mean(batch.images, choice["members"]), self._mean(labels, choice["members"]))
 
-    def output_size(self, batch_size: Size) -> Size:
-        """Returns batch_size // k."""
-        return batch_size // self.k
+    def output_shape(self, shape: Shape) -> Shape:
+        """Returns [B // k, H, W, C]."""
+        return (shape[0] // self.k, *shape[1:])
 
     def _mean(self, values: tf.Tensor, members: tf.Tensor) -> tf.Tensor:
         """Averages the rows of `values` that `members` [b, k] names, as float32."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from tfaug import images as kernels
 from tfaug import rng
-from tfaug.augment.base import Augmentation, Batch, Choice, Shape, image_shape
+from tfaug.augment.base import Augmentation, Batch, Choice, Shape
+from tfaug.augment.operations import Operation, apply_operations
 from tfaug.config import check_choice, check_range
+from tfaug.schedules import Progress
 
 MAX_MAGNITUDE = 30.0
 
@@ -45,28 +46,6 @@ PRESETS: dict[str, dict[str, Strength]] = {
         "translate_x": Strength(0, 10, True, "px"),
         "translate_y": Strength(0, 10, True, "px"),
     },
-}
-
-# (signed value, height, width) -> Q16 matrix. The strength is one number, so no sine is ever computed on a device.
-_WARPS: dict[str, Callable[[float, Any, Any], tf.Tensor]] = {
-    "rotate": kernels.rotation,
-    "shear_x": lambda value, height, width: kernels.shear_x(value),
-    "shear_y": lambda value, height, width: kernels.shear_y(value),
-    "translate_x": lambda value, height, width: kernels.translation(value, 0.0),
-    "translate_y": lambda value, height, width: kernels.translation(0.0, value),
-}
-
-# (images, value) -> images
-_POINT_OPS: dict[str, Callable[[tf.Tensor, float], tf.Tensor]] = {
-    "identity": lambda images, value: images,
-    "autocontrast": lambda images, value: kernels.autocontrast(images),
-    "equalize": lambda images, value: kernels.equalize(images),
-    "solarize": lambda images, value: kernels.solarize(images, int(value)),
-    "color": lambda images, value: kernels.color(images, kernels.factor_q20(value)),
-    "posterize": lambda images, value: kernels.posterize(images, int(value)),
-    "contrast": lambda images, value: kernels.contrast(images, kernels.factor_q20(value)),
-    "brightness": lambda images, value: kernels.brightness(images, kernels.factor_q20(value)),
-    "sharpness": lambda images, value: kernels.sharpness(images, kernels.factor_q20(value)),
 }
 
 
@@ -142,7 +121,7 @@ class RandAugment(Augmentation):
         strength = PRESETS[self.preset][op_name]
         return strength.low + (strength.high - strength.low) * self.m / MAX_MAGNITUDE
 
-    def sample(self, seed: tf.Tensor, shape: Shape) -> Choice:
+    def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
         """Draws each image's operations and signs.
 
         Args:
@@ -156,7 +135,7 @@ class RandAugment(Augmentation):
         if self.n == 0:
             return {"op_index": tf.zeros([batch, 0], tf.int32), "negative": tf.zeros([batch, 0], tf.bool)}
         # Each image gets a place of its own among equally many per operation.
-        per_op = _per_op(batch, num_ops)
+        per_op = -(-batch // num_ops)
         places = [rng.permutation(rng.fold_in(seed, layer), num_ops * per_op)[:batch] for layer in range(self.n)]
         negative = rng.bernoulli(rng.fold_in(seed, self.n), [batch, self.n], 0.5)
         return {"op_index": tf.stack(places, 1) // per_op, "negative": negative}
@@ -170,7 +149,8 @@ class RandAugment(Augmentation):
         images = kernels.to_uint8(batch.images)
         if self.n:
             self._check_size(images)
-            images = self._apply_in_slices(images, choice["op_index"], choice["negative"])
+            value_index = tf.cast(choice["negative"], tf.int32)
+            images = apply_operations(images, self._operations(), choice["op_index"], value_index, fill=self.fill)
         return batch._replace(images=images)
 
     def _check_size(self, images: tf.Tensor) -> None:
@@ -183,76 +163,10 @@ class RandAugment(Augmentation):
                     f"the images' {side} is {size} px; allowed: less than that, by a smaller m or larger images"
                 )
 
-    def _apply_in_slices(self, images: tf.Tensor, op_index: tf.Tensor, negative: tf.Tensor) -> tf.Tensor:
-        """Runs rounds until every image had its operations; one loop over all layers keeps the XLA program small."""
-        num_ops, shape = len(self.op_names), images.shape
-        counts = tf.reduce_sum(tf.cast(op_index[..., tf.newaxis] == tf.range(num_ops), tf.int32), 0)
-        most = tf.reduce_max(counts, 1)
-
-        def one_round(layer: tf.Tensor, first: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            ops, signs = tf.gather(op_index, layer, axis=1), tf.gather(negative, layer, axis=1)
-            # From the shape in here: XLA then knows the number even where TensorFlow does not know the batch size.
-            per_op = _per_op(image_shape(images)[0], num_ops)
-            images = tf.ensure_shape(self._apply_slices(images, ops, signs, first, per_op), shape)
-            done = first + per_op >= most[layer]
-            return tf.where(done, layer + 1, layer), tf.where(done, 0, first + per_op), images
-
-        start = (tf.constant(0), tf.constant(0), images)
-        return tf.while_loop(lambda layer, first, images: layer < self.n, one_round, start)[2]
-
-    def _apply_slices(
-        self, images: tf.Tensor, ops: tf.Tensor, negative: tf.Tensor, first: tf.Tensor, per_op: int | tf.Tensor
-    ) -> tf.Tensor:
-        """Applies each operation to its images number first .. first + per_op - 1, and leaves the others."""
-        names, num_ops = self.op_names, len(self.op_names)
-        batch = image_shape(images)[0]
-        order = tf.argsort(ops, stable=True)
-        start = tf.reduce_sum(tf.cast(ops < tf.range(num_ops)[:, tf.newaxis], tf.int32), 1)
-        # Row i holds operation i's images; where it has too few, any others stand in and are not used.
-        position = start[:, tf.newaxis] + first + tf.range(per_op)
-        source = tf.gather(order, tf.minimum(position, batch - 1))
-        placed = tf.gather(images, source)
-        placed_negative = tf.gather(negative, source)
-
-        results, index = [], 0
-        while index < num_ops:
-            stop = index + 1
-            if names[index] in _WARPS:
-                while stop < num_ops and names[stop] in _WARPS:
-                    stop += 1
-                matrices = [self._matrices(names[i], images, placed_negative[i]) for i in range(index, stop)]
-                run = tf.reshape(placed[index:stop], tf.concat([[-1], tf.shape(images)[1:]], 0))
-                results.append(kernels.warp(run, tf.concat(matrices, 0), self.fill))
-            else:
-                results.append(_POINT_OPS[names[index]](placed[index], self.value(names[index])))
-            index = stop
-
-        number = tf.scatter_nd(order[:, tf.newaxis], tf.range(batch), [batch]) - tf.gather(start, ops) - first
-        mine = tf.gather(tf.concat(results, 0), ops * per_op + tf.clip_by_value(number, 0, per_op - 1))
-        return tf.where(tf.reshape((number >= 0) & (number < per_op), [-1, 1, 1, 1]), mine, images)
-
-    def _matrices(self, name: str, images: tf.Tensor, negative: tf.Tensor) -> tf.Tensor:
-        """Returns the warp matrices int32 [B,6] for signs `negative` bool [B]."""
-        _, height, width, _ = image_shape(images)
-        value = self.value(name)
-        by_sign = tf.stack([_WARPS[name](value, height, width), _WARPS[name](-value, height, width)])
-        return tf.gather(by_sign, tf.cast(negative, tf.int32))
-
-    def _apply_dense(self, images: tf.Tensor, choice: Choice) -> tf.Tensor:
-        """Computes every operation on every image and selects: the plain definition that `apply` must equal."""
-        for layer in range(self.n):
-            ops, negative = choice["op_index"][:, layer], choice["negative"][:, layer]
-            out = images
-            for index, name in enumerate(self.op_names):
-                if name in _WARPS:
-                    result = kernels.warp(images, self._matrices(name, images, negative), self.fill)
-                else:
-                    result = _POINT_OPS[name](images, self.value(name))
-                out = tf.where(tf.reshape(ops == index, [-1, 1, 1, 1]), result, out)
-            images = out
-        return images
-
-
-def _per_op(batch: int | tf.Tensor, num_ops: int) -> int | tf.Tensor:
-    """Returns the batch's size over the number of operations, rounded up."""
-    return -(-batch // num_ops)
+    def _operations(self) -> tuple[Operation, ...]:
+        """The preset's operations, each with its value and, where it is signed, the negated value after it."""
+        strengths = PRESETS[self.preset]
+        return tuple(
+            Operation(name, (self.value(name), -self.value(name)) if strength.signed else (self.value(name),))
+            for name, strength in strengths.items()
+        )

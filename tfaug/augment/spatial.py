@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import tensorflow as tf
 
 from tfaug import images as kernels
 from tfaug import rng
-from tfaug.augment.base import Augmentation, Batch
+from tfaug.augment.base import Augmentation, Batch, Choice, Shape
 from tfaug.config import check_range
+from tfaug.schedules import Progress
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Flip(Augmentation):
     def __post_init__(self) -> None:
         check_range(self, "p", 0, 1)
 
-    def sample(self, seed: tf.Tensor, shape: Any) -> dict[str, tf.Tensor]:
+    def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
         """Draws which images are mirrored: `flip` bool [B]."""
         return {"flip": rng.bernoulli(seed, [shape[0]], self.p)}
 
-    def apply(self, batch: Batch, choice: dict[str, tf.Tensor]) -> Batch:
+    def apply(self, batch: Batch, choice: Choice) -> Batch:
         """Mirrors the chosen images."""
         return batch._replace(images=kernels.flip(batch.images, choice["flip"]))
 
@@ -60,7 +60,7 @@ class PadCrop(Augmentation):
     def __post_init__(self) -> None:
         check_range(self, "pad_px", 0)
 
-    def sample(self, seed: tf.Tensor, shape: Any) -> dict[str, tf.Tensor]:
+    def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
         """Draws each window's first row and column in the padded image: `top`, `left` int32 [B], 0..2 pad_px."""
         last = 2 * self.pad_px + 1
         return {
@@ -68,7 +68,7 @@ class PadCrop(Augmentation):
             "left": rng.randint(rng.fold_in(seed, 1), [shape[0]], 0, last),
         }
 
-    def apply(self, batch: Batch, choice: dict[str, tf.Tensor]) -> Batch:
+    def apply(self, batch: Batch, choice: Choice) -> Batch:
         """Cuts the chosen windows."""
         if self.pad_px == 0:
             return batch

@@ -1,4 +1,4 @@
-"""The command line: `tfaug run|train|export|serve|evaluate|report --config=MODULE:FUNCTION --workdir=DIR`."""
+"""`tfaug run|train|export|serve|evaluate|report --config=MODULE:FUNCTION --workdir=DIR`: an experiment's stages."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
-import tfaug
 from tfaug import config as configs
 from tfaug import startup
-from tfaug.config import ConfigError, near_name
+from tfaug.config import ConfigError
 
 COMMANDS = {
     "run": "everything below in order: train, export, evaluate through a served endpoint, report",
@@ -24,6 +23,9 @@ COMMANDS = {
     "evaluate": "ask an endpoint about the test sets and attacks; write the predictions",
     "report": "compute every number from the predictions; write report.html and summary.json",
 }
+
+USAGE = "tfaug COMMAND --config=MODULE:FUNCTION --workdir=DIR [--set KEY=VALUE ...]"
+EXAMPLE = "tfaug run --config=experiments.quickstart:digits --workdir=build/demo --set phases.0.epochs=3 --set seed=1"
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string(
@@ -45,66 +47,23 @@ flags.DEFINE_integer(
 )
 
 
-def usage() -> str:
-    """Returns the text of `tfaug --help`."""
-    lines = [
-        f"tfaug {tfaug.__version__}: image augmentation for TensorFlow and Keras that is exact, fast and honest.",
-        "",
-        "usage: tfaug COMMAND --config=MODULE:FUNCTION --workdir=DIR [--set KEY=VALUE ...]",
-        "",
-        "commands:",
-        *(f"  {name:<9} {what}" for name, what in COMMANDS.items()),
-        "",
-        "flags:",
-    ]
-    for name in FLAGS:
-        flag = FLAGS[name]
-        default = "" if flag.default in (None, [], "") else f" (default {flag.default})"
-        lines.append(f"  --{name:<12} {flag.help}{default}")
-    lines += [
-        "  --help         this text",
-        "  --version      the version",
-        "",
-        "example:",
-        "  tfaug run --config=experiments.quickstart:digits --workdir=build/demo --set phases.0.epochs=3 --set seed=1",
-    ]
-    return "\n".join(lines)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; the console script `tfaug`.
+def main(command: str, arguments: Sequence[str]) -> int:
+    """Checks the flags, opens the workdir and runs the command's stages.
 
     Args:
-      arguments: without the program's name; None takes the process's.
+      command: one of `COMMANDS`.
+      arguments: what follows it on the command line.
 
     Returns:
-      The exit status: 0 done, 1 training or serving failed, 2 the command line or the configuration is wrong.
+      The exit status: 0 done, 1 training or serving failed.
+
+    Raises:
+      ConfigError, absl.flags.Error: if the flags or the configuration are wrong.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if not arguments or {"--help", "-h", "help"} & set(arguments):
-        print(usage())
-        return 0
-    if "--version" in arguments:
-        print(f"tfaug {tfaug.__version__}")
-        return 0
-    try:
-        rest = FLAGS(["tfaug", *arguments], known_only=False)[1:]
-        return _run(rest)
-    except (ConfigError, flags.Error) as error:
-        print(f"tfaug: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ntfaug: stopped; the same command goes on from the last finished epoch or stage", file=sys.stderr)
-        return 130
-
-
-def _run(positional: Sequence[str]) -> int:
-    """Checks the command line, opens the workdir and runs the command's stages."""
     started = time.perf_counter()
-    if len(positional) != 1 or positional[0] not in COMMANDS:
-        got = " ".join(positional) or "nothing"
-        raise ConfigError(f"the command is {got!r}{near_name(got, COMMANDS)}; allowed: {', '.join(COMMANDS)}")
-    command = positional[0]
+    rest = FLAGS(["tfaug", *arguments], known_only=False)[1:]
+    if rest:
+        raise ConfigError(f"tfaug {command} takes flags alone; got {' '.join(rest)!r}")
     if not FLAGS.config or not FLAGS.workdir:
         missing = "--config" if not FLAGS.config else "--workdir"
         raise ConfigError(
@@ -164,7 +123,3 @@ def _wait(server: subprocess.Popen[bytes]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: server.send_signal(signal.SIGTERM))
     return server.wait()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

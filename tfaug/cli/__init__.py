@@ -1,0 +1,77 @@
+"""The command line. Each module here holds the flags and the `main` of its commands; `COMMANDS` lists them all."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+
+import tfaug
+from tfaug.config import ConfigError, near_name
+
+_EXPERIMENT = ("run", "train", "export", "serve", "evaluate", "report")
+
+# Command -> the module in which it lives; imported when it is asked for.
+COMMANDS: dict[str, str] = {
+    **dict.fromkeys(_EXPERIMENT, "tfaug.cli.experiment"),
+}
+
+
+def usage() -> str:
+    """Returns the text of `tfaug --help`."""
+    lines = [
+        f"tfaug {tfaug.__version__}: image augmentation for TensorFlow and Keras that is exact, fast and honest.",
+        "",
+        "usage: tfaug COMMAND [FLAGS]",
+    ]
+    for name in dict.fromkeys(COMMANDS.values()):
+        module = importlib.import_module(name)
+        lines += ["", f"  {module.USAGE}"]
+        lines += [f"    {command:<9} {what}" for command, what in module.COMMANDS.items()]
+        lines += ["    flags:"]
+        for flag_name in module.FLAGS:
+            flag = module.FLAGS[flag_name]
+            default = "" if flag.default in (None, [], "") else f" (default {flag.default})"
+            lines.append(f"      --{flag_name:<12} {flag.help}{default}")
+        lines += [f"    example: {module.EXAMPLE}"]
+    lines += ["", "  --help         this text", "  --version      the version"]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; the console script `tfaug`.
+
+    Args:
+      arguments: without the program's name; None takes the process's.
+
+    Returns:
+      The exit status: 0 done, 1 the work failed, 2 the command line or the configuration is wrong.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or {"--help", "-h", "help"} & set(arguments):
+        print(usage())
+        return 0
+    if "--version" in arguments:
+        print(f"tfaug {tfaug.__version__}")
+        return 0
+    try:
+        command, rest = _split(arguments)
+        return importlib.import_module(COMMANDS[command]).main(command, rest)
+    except (ConfigError, flags.Error) as error:
+        print(f"tfaug: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ntfaug: stopped; the same command goes on where it can", file=sys.stderr)
+        return 130
+
+
+def _split(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """Returns the command and the arguments that follow; a command may have two words."""
+    for num_words in (2, 1):
+        command = " ".join(arguments[:num_words])
+        if command in COMMANDS:
+            return command, list(arguments[num_words:])
+    got = arguments[0]
+    raise ConfigError(f"the command is {got!r}{near_name(got, COMMANDS)}; allowed: {', '.join(COMMANDS)}")

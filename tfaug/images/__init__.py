@@ -1,0 +1,65 @@
+"""Batched pixel kernels in integer arithmetic: PIL's operations on uint8 images, one parameter per image.
+
+Every kernel takes `images` uint8 [B,H,W,C] with 1 or 3 channels, any height and any width, and returns the same.
+Parameters are Python numbers or int32 tensors [B]. Nothing is random, nothing loops over images, all compiles under
+XLA with an unknown batch size, and integers (fixed point, Q16: 65536 is 1) make the bits equal in eager, graph,
+tf.data and XLA, on any device. The kernels that only move or cover pixels (`flip`, `pad_and_crop`, `gather_pixels`,
+`cutout`) take any dtype.
+
+Against PIL: warps, equalize, solarize, posterize and the grey levels are equal; autocontrast and blends whose factor
+is not a multiple of 0.02 may be one grey level off at rare places where PIL's own floating-point rounding decides.
+"""
+
+from tfaug.images.base import Q16, to_uint8
+from tfaug.images.blends import brightness, color, contrast, factor_q20, grayscale, sharpness
+from tfaug.images.tables import (
+    apply_tables,
+    autocontrast,
+    equalize,
+    histogram,
+    invert,
+    posterize,
+    solarize,
+    solarize_add,
+)
+from tfaug.images.warps import (
+    cutout,
+    flip,
+    gather_pixels,
+    pad_and_crop,
+    rotation,
+    shear_x,
+    shear_y,
+    translation,
+    translation_fraction,
+    warp,
+)
+
+__all__ = [
+    "Q16",
+    "apply_tables",
+    "autocontrast",
+    "brightness",
+    "color",
+    "contrast",
+    "cutout",
+    "equalize",
+    "factor_q20",
+    "flip",
+    "gather_pixels",
+    "grayscale",
+    "histogram",
+    "invert",
+    "pad_and_crop",
+    "posterize",
+    "rotation",
+    "sharpness",
+    "shear_x",
+    "shear_y",
+    "solarize",
+    "solarize_add",
+    "to_uint8",
+    "translation",
+    "translation_fraction",
+    "warp",
+]

@@ -1,0 +1,139 @@
+"""Kernels that look every value up in a table of its image and channel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from tfaug.images.base import Q16, IntOrTensor, check_images, num_channels, per_image, size_of
+
+
+def invert(images: tf.Tensor) -> tf.Tensor:
+    """Returns 255 - images."""
+    check_images(images)
+    return 255 - images
+
+
+def posterize(images: tf.Tensor, bits: IntOrTensor) -> tf.Tensor:
+    """Keeps the `bits` (0..8) highest bits of each value: PIL `ImageOps.posterize`."""
+    check_images(images)
+    if isinstance(bits, int):
+        return images & tf.constant(256 - 2 ** (8 - bits), tf.uint8)
+    mask = 256 - tf.bitwise.left_shift(tf.ones_like(bits), 8 - bits)
+    return images & tf.cast(per_image(mask), tf.uint8)
+
+
+def solarize(images: tf.Tensor, threshold: IntOrTensor) -> tf.Tensor:
+    """Inverts the values at or above `threshold` (0..256): PIL `ImageOps.solarize`."""
+    check_images(images)
+    return tf.where(tf.cast(images, tf.int32) < per_image(threshold), images, 255 - images)
+
+
+def solarize_add(images: tf.Tensor, addition: IntOrTensor, threshold: int = 128) -> tf.Tensor:
+    """Adds `addition` to the values below `threshold`, clipped to 0..255."""
+    check_images(images)
+    values = tf.cast(images, tf.int32)
+    added = tf.cast(tf.clip_by_value(values + per_image(addition), 0, 255), tf.uint8)
+    return tf.where(values < threshold, added, images)
+
+
+def autocontrast(images: tf.Tensor) -> tf.Tensor:
+    """Stretches each channel of each image to 0..255: PIL `ImageOps.autocontrast` without cut-off.
+
+    out = floor(255 (x - low) / (high - low)); a constant channel stays as it is. PIL works in float64, and where the
+    quotient is a whole number its rounding sometimes makes it one grey level darker.
+    """
+    check_images(images)
+    low = _reduce_pixels(tf.reduce_min, images)
+    span = _reduce_pixels(tf.reduce_max, images) - low
+    # A rounded-up reciprocal: exact, because (x - low) span < 65536.
+    reciprocal = (255 * Q16) // tf.maximum(span, 1) + 1
+    stretched = tf.bitwise.right_shift((tf.cast(images, tf.int32) - low) * reciprocal, 16)
+    return tf.where(span > 0, tf.cast(stretched, tf.uint8), images)
+
+
+def _reduce_pixels(reduce: Callable[..., tf.Tensor], images: tf.Tensor) -> tf.Tensor:
+    """Reduces each channel over its pixels, int32 [B,1,1,C]."""
+    # Rows first, as vectors of W C values: twice as fast under XLA as both axes at once.
+    rows = reduce(tf.reshape(images, [size_of(images, 0), size_of(images, 1), -1]), 1)
+    return tf.cast(
+        reduce(tf.reshape(rows, [size_of(images, 0), 1, -1, num_channels(images)]), 2, keepdims=True), tf.int32
+    )
+
+
+def histogram(images: tf.Tensor) -> tf.Tensor:
+    """Counts the values of each channel of each image.
+
+    Args:
+      images: uint8 [B,H,W,C].
+
+    Returns:
+      int32 [B,C,256], each row sums to H W.
+    """
+    check_images(images)
+    batch = size_of(images, 0)
+    # One channel after the other: XLA's scatter loop is faster on short index arrays.
+    counts = []
+    for channel in range(num_channels(images)):
+        ids = tf.reshape(_table_index(images, channel), [-1])
+        counts.append(tf.reshape(tf.math.unsorted_segment_sum(tf.ones_like(ids), ids, batch * 256), [-1, 256]))
+    return tf.stack(counts, 1)
+
+
+def _table_index(images: tf.Tensor, channel: int) -> tf.Tensor:
+    """Returns for each value of a channel its place in a flat [B 256] table, int32 [B,H,W]."""
+    row = tf.reshape(tf.range(size_of(images, 0)) * 256, [-1, 1, 1])
+    return row + tf.cast(images[..., channel], tf.int32)
+
+
+def apply_tables(images: tf.Tensor, tables: tf.Tensor) -> tf.Tensor:
+    """Looks every value up in the table of its image and channel.
+
+    Args:
+      images: uint8 [B,H,W,C].
+      tables: uint8 [B,C,256].
+
+    Returns:
+      uint8 [B,H,W,C].
+    """
+    check_images(images)
+    looked_up = [
+        tf.gather(tf.reshape(tables[:, channel], [-1]), _table_index(images, channel))
+        for channel in range(num_channels(images))
+    ]
+    return tf.stack(looked_up, -1)
+
+
+def _count_below(counts: tf.Tensor) -> tf.Tensor:
+    """Returns for each of the 256 counts the sum of those before it, int32, same shape."""
+    # Sixteen blocks of sixteen: XLA sums each prefix anew, which costs 16 + 16 additions a count in place of 256.
+    blocks = tf.reshape(counts, [-1, 16, 16])
+    inside = tf.cumsum(blocks, -1, exclusive=True)
+    before = tf.cumsum(tf.reduce_sum(blocks, -1), -1, exclusive=True)
+    return tf.reshape(inside + before[..., tf.newaxis], tf.shape(counts))
+
+
+def _materialize(tables: tf.Tensor) -> tf.Tensor:
+    """Returns int32 `tables` 0..255 as they are, but computed once: XLA would compute an entry anew for each pixel."""
+    # A reduction of (table, 0) by maximum is one that XLA neither simplifies nor fuses into the look-up.
+    masks = tf.constant([255, 0])[:, tf.newaxis, tf.newaxis, tf.newaxis]
+    return tf.reduce_max(tables & masks, 0)
+
+
+def equalize(images: tf.Tensor) -> tf.Tensor:
+    """Flattens the histogram of each channel of each image: PIL `ImageOps.equalize`.
+
+    table[v] = (step // 2 + #{x < v}) // step,  step = (H W - #{x = max}) // 255; a channel with step 0 stays as it is.
+    Images of up to 2**21 pixels.
+    """
+    counts = histogram(images)
+    below = _count_below(counts)
+    num_pixels = size_of(images, 1) * size_of(images, 2)
+    # The pixels that are not of the highest value: the largest prefix sum that is short of all pixels.
+    step = tf.reduce_max(tf.where(below < num_pixels, below, 0), -1, keepdims=True) // 255
+    half = tf.cast(step // 2, tf.float32) + 0.5
+    # The half keeps the quotient 1 / (2 step) or more away from any whole number: its rounding cannot matter.
+    quotient = (tf.cast(below, tf.float32) + half) * (1.0 / tf.cast(tf.maximum(step, 1), tf.float32))
+    tables = tf.where(step > 0, tf.cast(tf.minimum(quotient, 255.0), tf.int32), tf.range(256))
+    return apply_tables(images, tf.cast(_materialize(tables), tf.uint8))
