@@ -13,7 +13,7 @@ from tfaug.schedules import SCHEDULES, Constant, Cosine, Linear, OneCycle, Step
 
 EXAMPLES = [
     Constant(0.3),
-    Linear(0.0, 0.7),
+    Linear(0.0, 0.4),
     Linear(0.4, 0.1),
     Step(0.1, (0.375, 0.6875), 0.2),
     Step(0.1, ()),
