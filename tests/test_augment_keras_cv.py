@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfaug import augment
 from tfaug.augment.keras_cv import keras_cv_pipeline
 from tfaug.config import ConfigError
+from tfaug.schedules import Linear
 
 
 def batches(num: int = 8, channels: int = 3) -> tf.data.Dataset:
@@ -60,10 +61,72 @@ def test_randaugment_without_operations_is_the_identity() -> None:
     np.testing.assert_array_equal(images, next(iter(batches()))[0])
 
 
-@pytest.mark.parametrize("op", [augment.CutMix(p=0.5), augment.Mixup(p=0.0)])
+@pytest.mark.parametrize(("low", "side"), [(None, 4), (2, 5)])
+def test_cutout_covers_squares_of_whole_px(low: int | None, side: int) -> None:
+    images = np.full([200, 16, 12, 1], 255, np.uint8)
+    pipeline = keras_cv_pipeline(augment.Cutout(size_px=side, min_size_px=low, fill=7))
+    [(result, _)] = list(tf.data.Dataset.from_tensors(images).map(pipeline))
+    covered = result.numpy()[..., 0] == 7
+    heights, widths = covered.any(2).sum(1), covered.any(1).sum(1)
+    np.testing.assert_array_equal(covered.sum((1, 2)), heights * widths)
+    assert (np.unique(heights).max(), np.unique(widths).max()) == (side, side)
+    assert (heights == side).mean() > (0.6 if low is None else 0.1)
+    if low is None:
+        assert set(heights) <= {2, 3, 4}  # clipped at the border
+
+
+def test_cutout_makes_as_many_holes_as_asked_and_none_of_no_size() -> None:
+    images = np.full([64, 16, 12, 1], 255, np.float32)
+    covered = [(keras_cv_pipeline(augment.Cutout(4, num_holes=num))(images)[0].numpy() == 0).sum() for num in (0, 1, 2)]
+    assert covered[0] == 0 and 1.5 * covered[1] < covered[2] < 2 * covered[1] + 64
+    assert (keras_cv_pipeline(augment.Cutout(0))(images)[0].numpy() == 255).all()
+
+
+def test_blur_resized_crop_and_scale_are_kerascvs() -> None:
+    images = next(iter(batches()))[0]
+    blurred = keras_cv_pipeline(augment.GaussianBlur(1.0))(images)[0].numpy()
+    np.testing.assert_allclose(blurred[:, 12, 6, 0], 10 * np.arange(1, 9), rtol=1e-3)
+    assert (blurred[:, 5, 1] < 120).all() and (blurred[:, 6, 1] > 11 * np.arange(1, 9)[:, None]).all()
+    cropped = keras_cv_pipeline(augment.RandomResizedCrop((9, 7), scale=(1, 1), ratio=(1, 1)))(images)[0]
+    np.testing.assert_allclose(cropped, tf.image.crop_and_resize(images, [[0, 0, 1, 1]] * 8, range(8), [9, 7]))
+    shrunk = keras_cv_pipeline(augment.RandomScale((0.5, 0.5), fill=3))(images)[0].numpy()
+    assert (shrunk[:, 0] == 3).all() and (shrunk[0, 8, 6] == 10).all()
+
+
+@pytest.mark.parametrize(
+    "op", [augment.CutMix(p=0.5), augment.Mixup(p=0.0), augment.Cutout(p=0.5), augment.RandomResizedCrop(p=0.5)]
+)
 def test_a_setting_that_kerascv_lacks_is_refused(op: augment.Augmentation) -> None:
-    with pytest.raises(ConfigError, match="keras-cv mixes every image"):
+    with pytest.raises(ConfigError, match="keras-cv augments every image"):
         keras_cv_pipeline(op)
+
+
+def test_a_scale_that_kerascv_lacks_and_images_of_unknown_size_are_refused() -> None:
+    with pytest.raises(ConfigError, match="0.5 or more"):
+        keras_cv_pipeline(augment.RandomScale((0.4, 1.0)))
+    function = tf.function(keras_cv_pipeline(augment.Cutout(4)), input_signature=[tf.TensorSpec([None, None, None, 3])])
+    with pytest.raises(ValueError, match="Cutout needs images of a known size"):
+        function(tf.zeros([1, 8, 8, 3]))
+
+
+@pytest.mark.parametrize(
+    "op", [augment.CutMix(p=Linear(0, 1)), augment.RandAugment(m=Linear(0, 9)), augment.Flip(p=Linear(0, 1))]
+)
+def test_a_schedule_is_refused(op: augment.Augmentation) -> None:
+    with pytest.raises(ConfigError, match=r"is Linear\(.*, which keras-cv cannot follow; allowed: a number"):
+        keras_cv_pipeline(augment.compose([op]))
+
+
+@pytest.mark.parametrize("name", sorted(augment.AUGMENTATIONS))
+def test_every_op_has_a_counterpart_or_is_refused_by_name(name: str) -> None:
+    op = augment.AUGMENTATIONS[name]()
+    ours = {"AutoAugment", "ElasticDistortion", "GradualSumAug", "RandomCrop", "RandomErasing", "SamplePairing"}
+    if name in ours:
+        with pytest.raises(ConfigError, match=f"no counterpart of {name}"):
+            keras_cv_pipeline(op)
+    else:
+        images, labels = keras_cv_pipeline(op)(*next(iter(batches())))
+        assert images.shape[1:] == (16, 12, 3) and labels.shape[1] == 8
 
 
 def test_an_op_that_kerascv_lacks_is_refused() -> None:

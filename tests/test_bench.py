@@ -1,105 +1,313 @@
-"""tools/bench.py: what it writes, never how fast anything was."""
+"""tools/bench.py: what it writes and what its peers compute, never how fast anything was."""
 
 from __future__ import annotations
 
-import importlib.util
+import functools
 import json
 import pathlib
 import subprocess
 import sys
-from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+import sklearn.datasets
+import tensorflow as tf
 
-BENCH = pathlib.Path(__file__).parent.parent / "tools" / "bench.py"
+from tfaug.augment.operations import apply_densely
+
+TOOLS = pathlib.Path(__file__).parent.parent / "tools"
+sys.path.append(str(TOOLS))  # As Python does for `python tools/bench.py`.
+
+import bench  # noqa: E402
+from benchmarks import augmenting, operations, peers, plain, timing, training  # noqa: E402
+
+ENGINE_PATHS = {
+    ("tfaug", "host"),
+    ("tfaug", "device"),
+    ("keras_cv", "host"),
+    ("keras_cv", "alone"),
+    ("copy_uint8", "host"),
+    ("copy_uint8", "device"),
+}
 
 
 @pytest.fixture(scope="module")
 def quick_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
     """Runs the program as a user does, smallest setting; returns its JSON and its standard output."""
     path = tmp_path_factory.mktemp("bench") / "new" / "bench.json"
-    command = [sys.executable, str(BENCH), "augment", f"--json={path}", "--quick", "--sizes=16"]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    engines = "--engines=tfaug,keras_cv,plain_tf_data,copy,dali"
+    command = [sys.executable, str(TOOLS / "bench.py"), "augment", f"--json={path}", "--quick", "--sizes=16", engines]
+    process = subprocess.run(
+        [*command, "--ops=RandAugment,SumAug"], capture_output=True, text=True, check=False, cwd=path.parent.parent
+    )
     assert process.returncode == 0, process.stderr
     assert [file.name for file in path.parent.iterdir()] == ["bench.json"]  # Nothing half-written is left.
     return json.loads(path.read_text()), process.stdout
 
 
-@pytest.fixture(scope="module")
-def bench() -> ModuleType:
-    """Returns the program as a module."""
-    spec = importlib.util.spec_from_file_location("tfaug_bench", BENCH)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+# -- augment -----------------------------------------------------------------------------------------------------------
 
 
 def test_every_op_has_a_row_for_every_engine(quick_run: tuple[dict[str, Any], str]) -> None:
     rows = quick_run[0]["rows"]
-    keys = {"op", "size", "batch", "engine", "images_per_second", "ratio_to_keras_cv", "peer", "num_rounds"}
-    assert all(set(row) == keys | {"min_images_per_second", "max_images_per_second"} for row in rows)
-    found = {(row["op"], row["engine"]) for row in rows if row["engine"] != "albumentations"}
-    ops = {"RandAugment(2, 9)", "CutMix", "Mixup", "SumAug(2)"}
-    assert found == {(op, engine) for op in ops for engine in ("tfaug", "tfaug_tf_data", "keras_cv")}
-    assert {row["peer"] for row in rows if row["op"] == "SumAug(2)"} == {"keras_cv MixUp (it has no Sum-Augmentation)"}
-    assert {(row["size"], row["batch"], row["num_rounds"]) for row in rows} == {(16, 16, 2)}
+    found = {
+        name: {(row["engine"], row["path"]) for row in rows if row["op"] == name} for name in {r["op"] for r in rows}
+    }
+    assert found["RandAugment(2, 9)"] - {("dali", "host")} == ENGINE_PATHS | {("plain_tf_data", "host")}
+    assert found["SumAug(2)"] == ENGINE_PATHS | {("copy_float32", "host"), ("copy_float32", "device")}
+    assert {(row["size"], row["batch"], row["n"]) for row in rows} == {(16, 16, 2)}
+    notes = {row["engine"]: row["note"] for row in rows if row["op"] == "SumAug(2)"}
+    assert "its MixUp" in notes["keras_cv"] and "float32 out" in notes["tfaug"]
 
 
 def test_ratios_are_quotients_of_the_rows_medians(quick_run: tuple[dict[str, Any], str]) -> None:
     rows = quick_run[0]["rows"]
-    peers = {row["op"]: row["images_per_second"] for row in rows if row["engine"] == "keras_cv"}
+    medians = {(row["op"], row["engine"], row["path"]): row["images_per_second"] for row in rows}
     for row in rows:
-        assert row["ratio_to_keras_cv"] == pytest.approx(row["images_per_second"] / peers[row["op"]], rel=1e-9)
         assert 0 < row["min_images_per_second"] <= row["images_per_second"] <= row["max_images_per_second"]
+        peer = max(medians[row["op"], "keras_cv", path] for path in ("host", "alone"))
+        assert row["ratio_to_keras_cv"] == pytest.approx(row["images_per_second"] / peer, rel=1e-9)
+        path = "host" if row["path"] == "host" else "device"
+        for copy in ("copy_uint8", "copy_float32"):
+            speed = medians.get((row["op"], copy, path))
+            expected = None if speed is None else pytest.approx(speed / row["images_per_second"], rel=1e-9)
+            assert row[f"time_over_{copy}"] == expected
 
 
-def test_the_header_states_machine_and_versions(quick_run: tuple[dict[str, Any], str]) -> None:
+def test_the_header_states_machine_versions_and_missing_peers(quick_run: tuple[dict[str, Any], str]) -> None:
     header = quick_run[0]["header"]
-    assert header["hardware"]["processor"] and header["hardware"]["num_cores"] >= 1
-    assert {"tensorflow", "keras-cv", "tfaug", "python"} <= set(header["versions"])
-    assert header["num_rounds"] == 2
+    assert header["hardware"]["processor"] and 1 <= header["hardware"]["num_cores"] <= 2
+    assert {"tensorflow", "tfaug", "python", "numpy"} <= set(header["versions"])
+    assert header["peers"]["keras_cv"] == "0.9.0"
+    assert header["settings"]["rounds"] == 2 and header["malloc"]
+    measured = any(row["engine"] == "dali" for row in quick_run[0]["rows"])
+    assert measured or header["peers"]["dali"].startswith("not installed: ModuleNotFoundError")
 
 
 def test_the_table_on_the_terminal_holds_every_row(quick_run: tuple[dict[str, Any], str]) -> None:
     result, output = quick_run
-    assert len([line for line in output.splitlines() if " 16 " in line]) == len(result["rows"])
+    assert len([line for line in output.splitlines() if "   16    16 " in line]) == len(result["rows"])
 
 
-def test_rows_hold_medians_and_spread(bench: ModuleType) -> None:
-    """Hand-derived: medians 6 and 2, so a ratio of 3; the outlier of 100 moves nothing but the spread."""
-    speeds = {"tfaug": [5.0, 100.0, 6.0], "keras_cv": [2.0, 1.0, 3.0]}
-    ours, peer = bench.make_rows(bench.CASES[0], 32, 8, speeds)
-    assert (ours["images_per_second"], ours["ratio_to_keras_cv"]) == (6.0, 3.0)
-    assert (ours["min_images_per_second"], ours["max_images_per_second"], ours["num_rounds"]) == (5.0, 100.0, 3)
-    assert (peer["engine"], peer["images_per_second"], peer["ratio_to_keras_cv"]) == ("keras_cv", 2.0, 1.0)
+def test_rows_hold_medians_spread_and_ratios() -> None:
+    """Hand-derived: medians 6, 2, 3 and 12; the outlier of 100 moves nothing but the spread."""
+    speeds = {
+        ("tfaug", "host"): [5.0, 100.0, 6.0],
+        ("keras_cv", "host"): [2.0, 1.0, 3.0],
+        ("keras_cv", "alone"): [3.0, 3.0, 3.0],
+        ("copy_uint8", "host"): [12.0, 12.0, 12.0],
+    }
+    engines = {key: timing.Engine(*key, {}, "a note") for key in speeds}
+    rows = augmenting.make_rows("op", 32, 8, engines, dict.fromkeys(speeds, "a setting"), speeds)
+    ours, peer, alone, copy = rows
+    assert (ours["images_per_second"], ours["ratio_to_keras_cv"], ours["time_over_copy_uint8"]) == (6.0, 2.0, 2.0)
+    assert (ours["min_images_per_second"], ours["max_images_per_second"], ours["n"]) == (5.0, 100.0, 3)
+    assert (ours["time_over_copy_float32"], ours["setting"], ours["note"]) == (None, "a setting", "a note")
+    assert (peer["ratio_to_keras_cv"], peer["time_over_copy_uint8"]) == (pytest.approx(2 / 3), 6.0)
+    assert (alone["ratio_to_keras_cv"], alone["time_over_copy_uint8"]) == (1.0, None)  # No copy on the device.
+    assert copy["time_over_copy_uint8"] == 1.0
 
 
-def test_engines_take_turns_and_speeds_count_all_images(bench: ModuleType) -> None:
-    """A clock with fixed seconds per batch, 1/4 and 1/16, so 8 batches (the fewest) and 16 make a turn of 1 s."""
-    calls: list[tuple[str, int]] = []
+def test_rows_without_keras_cv_have_no_ratio() -> None:
+    engine = timing.Engine("tfaug", "host", {})
+    (row,) = augmenting.make_rows("op", 32, 8, {engine.key: engine}, {engine.key: ""}, {engine.key: [5.0]})
+    assert row["ratio_to_keras_cv"] is None and row["time_over_copy_uint8"] is None
 
-    def timer(engine: str, seconds: float) -> Any:
-        def run(num_batches: int) -> float:
-            calls.append((engine, num_batches))
-            return seconds * num_batches
 
-        return run
+def test_a_peer_that_fails_is_named_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(images: np.ndarray) -> list[timing.Engine]:
+        raise RuntimeError("no such kernel")
 
-    timers = {"a": timer("a", 1 / 4), "b": timer("b", 1 / 16)}
-    speeds = list(bench.measure(timers, batch=8, rounds=2, seconds=1.0))
-    assert speeds == [("a", 32.0), ("b", 128.0)] * 2
+    def find(case: augmenting.Case, images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+        steady = timing.Engine("tfaug", "host", {"a setting": lambda: timing.Timer(lambda num: 0.5 * num)})
+        return {"tfaug": lambda: [steady], "kornia": lambda: fail(images)}
+
+    monkeypatch.setattr(augmenting, "find_engines", find)
+    monkeypatch.setattr(peers, "find_peers", lambda names: dict.fromkeys(names, "1.0"))
+    result = augmenting.bench([16], ["tfaug", "kornia"], ["CutMix"], rounds=2, seconds=0.0, quick=True)
+    assert result["header"]["peers"] == {"kornia": "1.0; failed at CutMix, 16 x 16: RuntimeError: no such kernel"}
+    assert [(row["engine"], row["images_per_second"]) for row in result["rows"]] == [("tfaug", 32.0)]
+
+
+# -- timing ------------------------------------------------------------------------------------------------------------
+
+
+def fake_timer(name: str, seconds: float, calls: list[Any]) -> timing.Timer:
+    """Returns a timer whose clock shows `seconds` a batch."""
+
+    def run(num_batches: int) -> float:
+        calls.append((name, num_batches))
+        return seconds * num_batches
+
+    return timing.Timer(run, lambda: calls.append((name, "closed")))
+
+
+def test_engines_take_turns_and_speeds_count_all_images() -> None:
+    """1/4 and 1/16 s a batch, so 8 batches (the fewest) and 16 make a turn of 1 s."""
+    calls: list[Any] = []
+    timers = {"a": fake_timer("a", 1 / 4, calls), "b": fake_timer("b", 1 / 16, calls)}
+    rounds: list[int] = []
+    speeds = timing.measure(timers, batch=8, rounds=2, seconds=1.0, on_round=lambda: rounds.append(len(calls)))
+    assert speeds == {"a": [32.0, 32.0], "b": [128.0, 128.0]}
     assert calls[-4:] == [("a", 8), ("b", 16)] * 2
+    assert rounds == [len(calls) - 2, len(calls)]
+
+
+def test_the_fastest_setting_is_kept_and_the_others_are_closed() -> None:
+    calls: list[Any] = []
+    speeds = {"slow": 1.0, "fast": 0.1, "middle": 0.5}
+    makers = {name: functools.partial(fake_timer, name, value, calls) for name, value in speeds.items()}
+    name, timer = timing.make_timers(timing.Engine("peer", "host", makers), trial=4)
+    assert name == "fast" and timer.run(10) == 1.0
+    assert [call for call in calls if call[1] == "closed"] == [("slow", "closed"), ("middle", "closed")]
+    assert timing.make_timers(timing.Engine("peer", "host", makers), trial=0)[0] == "slow"  # The first, untried.
+
+
+# -- peers -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_peer_that_cannot_be_imported_is_listed_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        peers, "_MODULES", {"absent": (("no_such_module",), ("numpy",)), "numpy": (("numpy",), ("numpy",))}
+    )
+    found = peers.find_peers(("absent", "numpy"))
+    assert found["absent"] == "not installed: ModuleNotFoundError: No module named 'no_such_module'"
+    assert found["numpy"] == np.__version__
+
+
+@pytest.mark.parametrize("name", ["albumentations", "dali", "kornia"])
+def test_every_setting_of_an_installed_peer_runs(name: str) -> None:
+    if peers.find_peers((name,))[name].startswith("not installed"):
+        pytest.skip(f"needs {name}, of the extra tfaug[bench]")
+    (engine,) = peers.rand_augment_engines(augmenting.make_images(6, 32)[0])[name]()
+    for make in engine.settings.values():
+        timer = make()
+        assert timer.run(3) > 0
+        timer.close()
+
+
+@functools.cache
+def example_images() -> np.ndarray:
+    """Returns windows of photographs, noise and a grey image, uint8 [10, 32, 32, 3]."""
+    generator = np.random.default_rng(0)
+    photos = [np.asarray(photo)[::4, ::4] for photo in sklearn.datasets.load_sample_images().images]
+    windows = [photo[y : y + 32, y : y + 32] for photo in photos for y in (0, 20, 40, 60)]
+    noise = generator.integers(90, 140, [1, 32, 32, 3])
+    return np.concatenate([windows, noise, np.full([1, 32, 32, 3], 77)]).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", plain.OPERATIONS)
+def test_the_plain_operations_are_ours(name: str) -> None:
+    """Within one grey level; warps likewise, but for places where float32 falls on the other side of a pixel border."""
+    images, operation = example_images(), operations.operation_of(name)
+    function, values = plain.OPERATIONS[name]
+    # Whole values are compared as our kernels take them.
+    taken = [int(value) if name in ("solarize", "posterize") else value for value in operation.values]
+    assert taken == pytest.approx(values)
+    for index, value in enumerate(values):
+        theirs = np.stack([function(tf.constant(image), tf.constant(value)).numpy() for image in images])
+        zeros = tf.zeros([len(images), 1], tf.int32)
+        ours = apply_densely(tf.constant(images), [operation], zeros, zeros + index, fill=plain.FILL).numpy()
+        far = np.abs(theirs.astype(int) - ours) > 1
+        warps = name in ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+        assert theirs.dtype == np.uint8 and far.mean() <= (0.003 if warps else 0.0)
+        assert name == "identity" or (theirs != images).mean() > 0.1
+
+
+def test_the_plain_rand_augment_draws_two_operations_and_signs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of two operations adds 1, the other 16 or 64 by its sign: sums of two draws, 1/2, 1/4 and 1/4."""
+
+    def signed(image: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
+        return image + tf.where(value > 0, tf.constant(16, tf.uint8), tf.constant(64, tf.uint8))
+
+    table = {"one": (lambda image, value: image + 1, (0.0,)), "signed": (signed, (2.0, -2.0))}
+    monkeypatch.setattr(plain, "OPERATIONS", table)
+    images = tf.zeros([512, 1, 1, 3], tf.uint8)
+    batch = next(iter(plain.dataset(images, 2, prefetch=True))).numpy()[:, 0, 0, 0]
+    found = {value: np.mean(batch == value) for value in np.unique(batch)}
+    expected = {2: 1 / 4, 17: 1 / 4, 65: 1 / 4, 32: 1 / 16, 80: 1 / 8, 128: 1 / 16}
+    assert set(found) == set(expected)
+    # Five standard deviations of a share of 512 draws.
+    assert all(abs(found[value] - share) < 5 * (share * (1 - share) / 512) ** 0.5 for value, share in expected.items())
+
+
+# -- ops ---------------------------------------------------------------------------------------------------------------
+
+
+def test_ops_have_rows_next_to_a_copy() -> None:
+    result = operations.bench([16], ["invert", "equalize", "SumAug"], rounds=2, seconds=0.0, quick=True)
+    copy, equalize, invert, sums = result["rows"]
+    assert [row["op"] for row in result["rows"]] == ["copy", "equalize", "invert", "SumAug"]
+    assert [row["kind"] for row in result["rows"]] == ["copy", "operation", "operation", "augmentation"]
+    assert (copy["bytes"], invert["bytes"], equalize["bytes"]) == (2 * 768, 2 * 768, 3 * 768)
+    assert sums["bytes"] == 768 + 4 * 768 / 2  # Half as many images, in float32.
+    assert (copy["operations_per_value"], invert["operations_per_value"]) == (0.0, 1.0)
+    for row in result["rows"]:
+        assert row["time_over_copy"] == pytest.approx(row["microseconds"] / copy["microseconds"], rel=1e-9)
+        assert row["gigabytes_per_second"] == pytest.approx(row["bytes"] / row["microseconds"] / 1e3, rel=1e-9)
+    assert result["header"]["settings"]["skipped"] == {}
+    assert len(operations.format_rows(result["rows"]).splitlines()) == 5
+
+
+def test_every_operation_has_a_strength() -> None:
+    found = operations.find_functions([])
+    assert set(operations.OPERATIONS) | {"copy"} <= set(found)
+    fixed = {"identity", "autocontrast", "equalize", "invert"}
+    assert {name for name in operations.OPERATIONS if operations.operation_of(name).values == (0.0,)} == fixed
+
+
+def test_operations_are_counted_in_the_programs_text() -> None:
+    """By hand: an addition of 12 values and a comparison of 4, over 4 values; data that moves is not counted."""
+    text = """
+      %fused (p: u8[4]) -> u8[4] {
+        %p = u8[4]{0} parameter(0)
+        %b = s32[3,4]{1,0} broadcast(u8[4]{0} %p), dimensions={1}
+        %add.1 = s32[3,4]{1,0} add(s32[3,4]{1,0} %b, s32[3,4]{1,0} %b)
+        ROOT %compare.5 = pred[4]{0} compare(u8[4]{0} %p, u8[4]{0} %p), direction=GE
+      }
+    """
+    assert operations.count_operations(text, 4) == 4.0
+
+
+# -- training ----------------------------------------------------------------------------------------------------------
+
+
+def test_training_takes_steps_with_and_without_augmentation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "AUGMENTATIONS", {"none": None, "device": "device"})  # Each takes seconds to trace.
+    result = training.bench(rounds=1, num_steps=1, quick=True)
+    rows = {row["augmentation"]: row for row in result["rows"]}
+    assert set(rows) == {"none", "device"} and all(row["seconds"] > 0 for row in result["rows"])
+    assert rows["device"]["ratio_to_none"] == pytest.approx(rows["device"]["seconds"] / rows["none"]["seconds"])
+    assert "RandAugment" in result["header"]["settings"]["augmentation"]
+    assert len(training.format_rows(result["rows"]).splitlines()) == 3
+
+
+def test_training_rows_are_ratios_to_the_step_without_augmentation() -> None:
+    """Hand-derived: medians 2 and 2.5; by round 3/1, 2.5/2 and 2/4."""
+    none, host = training.make_rows("lenet", 16, {"none": [1.0, 2.0, 4.0], "host": [3.0, 2.5, 2.0]})
+    assert (none["ratio_to_none"], host["ratio_to_none"]) == (1.0, 1.25)
+    assert (host["seconds"], host["min_ratio"], host["max_ratio"], host["n"]) == (2.5, 0.5, 3.0, 3)
+
+
+# -- the command line --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [([], "allowed: augment"), (["speed"], "got 'speed'"), (["augment", "--sizes=8"], "--sizes=8; allowed")],
+    [
+        ([], "allowed: augment, training, ops"),
+        (["speed"], "got 'speed'"),
+        (["augment", "--sizes=8"], "--sizes=8; allowed"),
+        (["augment", "--engines=tfaug,torchvision"], "--engines has torchvision; allowed: tfaug"),
+        (["augment", "--ops=Equalize"], "--ops has Equalize; allowed: RandAugment"),
+        (["ops", "--ops=Equalize"], "--ops has Equalize; allowed: identity"),
+    ],
 )
-def test_wrong_arguments_are_refused(bench: ModuleType, arguments: list[str], message: str) -> None:
+def test_wrong_arguments_are_refused(arguments: list[str], message: str) -> None:
     bench.flags.FLAGS.unparse_flags()
     positional = bench.flags.FLAGS(["bench.py", *arguments])
     with pytest.raises(bench.app.UsageError, match=message):
         bench.main(positional)
+    for name in ("sizes", "engines", "ops"):
+        bench.flags.FLAGS[name].unparse()

@@ -1,84 +1,21 @@
-"""Pixel kernels against PIL and numpy, on photographs, digits and noise."""
+"""Pixel kernels against PIL and numpy at sizes, channels and values of all kinds; test_images_exact.py has the policies'."""
 
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-import sklearn.datasets
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
+from tests.pil import FILL, affine, enhance, image_set, on_pil, rotate
 from tfaug import images as kernels
 
-FILL = 128
-
-
-def crops(photo: np.ndarray, height: int, width: int, num: int, generator: np.random.Generator) -> np.ndarray:
-    """Cuts `num` windows out of a photograph."""
-    tops = generator.integers(0, photo.shape[0] - height + 1, num)
-    lefts = generator.integers(0, photo.shape[1] - width + 1, num)
-    return np.stack([photo[y : y + height, x : x + width] for y, x in zip(tops, lefts, strict=True)])
-
-
-@functools.cache
-def image_set(name: str) -> np.ndarray:
-    """Returns a named test set, uint8 [B,H,W,C]."""
-    generator = np.random.default_rng(0)
-    if name == "cifar10":
-        if "TFDS_DATA_DIR" not in os.environ:
-            pytest.skip("needs TFDS_DATA_DIR with cifar10")
-        import tensorflow_datasets as tfds
-
-        data = tfds.load(
-            "cifar10", split="test[:64]", data_dir=os.environ["TFDS_DATA_DIR"], download=False, batch_size=64
-        )
-        return np.asarray(next(iter(tfds.as_numpy(data)))["image"])
-    if name == "digits":
-        digits = sklearn.datasets.load_digits().images[:40]
-        return np.kron(digits * 255 / 16, np.ones([3, 3])).astype(np.uint8)[..., np.newaxis]
-    photos = [np.asarray(photo) for photo in sklearn.datasets.load_sample_images().images]
-    small = [np.asarray(Image.fromarray(photo).resize((160, 107))) for photo in photos]
-    if name == "photos":
-        noise = generator.integers(0, 256, [10, 32, 32, 3]).astype(np.uint8)
-        narrow = generator.integers(90, 140, [10, 32, 32, 3]).astype(np.uint8)
-        flat = np.full([1, 32, 32, 3], 77, np.uint8)
-        cut = [crops(photo, 32, 32, 40, generator) for photo in small]
-        return np.concatenate([*cut, noise, narrow, flat])
-    if name == "oblong":
-        return np.concatenate([crops(photo, 21, 38, 20, generator) for photo in small])
-    if name == "large":
-        return np.concatenate([crops(photo, 224, 224, 2, generator) for photo in photos])
-    raise KeyError(name)
-
-
-SETS = ("photos", "oblong", "digits", "large", "cifar10")
-
-
-def on_pil(images: np.ndarray, operation: Callable[[Image.Image], Image.Image]) -> np.ndarray:
-    """Applies a PIL operation to each image."""
-    grey = images.shape[-1] == 1
-    results = [np.asarray(operation(Image.fromarray(image[..., 0] if grey else image))) for image in images]
-    return np.stack(results).reshape(images.shape)
-
-
-def affine(image: Image.Image, *data: float) -> Image.Image:
-    fill = FILL if image.mode == "L" else (FILL,) * 3
-    return image.transform(image.size, Image.Transform.AFFINE, data, Image.Resampling.NEAREST, fillcolor=fill)
-
-
-def rotate(image: Image.Image, degrees: float) -> Image.Image:
-    return image.rotate(degrees, fillcolor=FILL if image.mode == "L" else (FILL,) * 3)
-
+SETS = ("photos", "oblong", "digits", "large")
 
 Case = tuple[Callable[[tf.Tensor], tf.Tensor], Callable[[Image.Image], Image.Image]]
-
-
-def enhance(image: Image.Image, name: str, factor: float) -> Image.Image:
-    return getattr(ImageEnhance, name.capitalize())(image).enhance(factor)
 
 
 def rotation_case(degrees: float) -> Case:
@@ -154,6 +91,44 @@ def test_autocontrast_is_the_exact_quotient_rounded_down() -> None:
     values = np.clip(ramp, low, high)
     ours = kernels.autocontrast(tf.constant(values[..., None, None].astype(np.uint8))).numpy()[..., 0, 0]
     np.testing.assert_array_equal(ours, (values - low) * 255 // (high - low))
+
+
+BILINEAR: dict[str, Callable[[int, int], tuple[np.ndarray, Callable[[Image.Image], Image.Image]]]] = {
+    "rotate": lambda h, w: (kernels.rotation(21.7, h, w), functools.partial(rotate, degrees=21.7, bilinear=True)),
+    "shear": lambda h, w: (kernels.shear_x(0.123), lambda image: affine(image, 1, 0.123, 0, 0, 1, 0, bilinear=True)),
+    "translate": lambda h, w: (
+        kernels.translation(-2.3, 4.71),
+        lambda image: affine(image, 1, 0, -2.3, 0, 1, 4.71, bilinear=True),
+    ),
+}
+
+
+@pytest.mark.parametrize("images", SETS)
+@pytest.mark.parametrize("name", BILINEAR)
+def test_bilinear_warp_is_pil_within_one_level_at_rare_places(name: str, images: str) -> None:
+    data = image_set(images)
+    matrix, pils = BILINEAR[name](*data.shape[1:3])
+    ours = kernels.warp_bilinear(tf.constant(data), matrix, FILL).numpy().astype(int)
+    difference = np.abs(ours - on_pil(data, pils))
+    assert difference.max() <= 1
+    assert np.mean(difference != 0) < 0.02
+
+
+def test_bilinear_warp_of_the_identity_and_of_whole_pixels_moves_bytes_untouched() -> None:
+    data = image_set("oblong")[:3]
+    images = tf.constant(data)
+    np.testing.assert_array_equal(kernels.warp_bilinear(images, kernels.rotation(0.0, 21, 38)), data)
+    whole = kernels.translation(-3, 7)
+    np.testing.assert_array_equal(kernels.warp_bilinear(images, whole, 9), kernels.warp(images, whole, 9))
+
+
+def test_bilinear_warp_by_half_a_pixel_is_the_mean_rounded_down() -> None:
+    image = tf.constant([[[[10], [21], [255]], [[30], [0], [255]]]], tf.uint8)
+    half = kernels.warp_bilinear(image, kernels.translation(0.5, 0.0), 9)
+    assert half[0, ..., 0].numpy().tolist() == [[15, 138, 9], [15, 127, 9]]  # The last column's source is x = 3 = W.
+    both = kernels.warp_bilinear(image, kernels.translation(-0.5, -0.5), 9)
+    # Row and column 0 have their sources on the border, x = 0 or y = 0: inside, with the nearest pixels there.
+    assert both[0, ..., 0].numpy().tolist() == [[10, 15, 138], [20, 15, 132]]
 
 
 @pytest.mark.parametrize("factor", [0.12345, 0.777, 1.5001])
@@ -284,6 +259,7 @@ def test_all_kernels_give_the_same_bits_under_xla_with_unknown_sizes() -> None:
             kernels.warp(images, kernels.rotation(17.0, height, width), FILL),
             kernels.warp(images, kernels.shear_x(0.3), FILL),
             kernels.warp(images, kernels.translation(-2.5, 3), FILL),
+            kernels.warp_bilinear(images, kernels.rotation(17.0, height, width), FILL),
             kernels.autocontrast(images),
             kernels.equalize(images),
             kernels.invert(images),

@@ -23,6 +23,8 @@ DRAWS = {
     "randint_per_row": lambda seed, n: rng.randint(seed, [n], 0, 1 + tf.range(n)),
     "bernoulli": lambda seed, n: rng.bernoulli(seed, [n], 0.3),
     "permutation": lambda seed, n: rng.permutation(seed, n),
+    "balanced": lambda seed, n: rng.balanced(seed, n, 7),
+    "normal": lambda seed, n: rng.normal(seed, [n, 2]),
     "beta": lambda seed, n: rng.beta(seed, [n], 0.3),
     "beta_uniform": lambda seed, n: rng.beta(seed, [n], 1.0),
 }
@@ -30,7 +32,7 @@ DRAWS = {
 
 def test_every_function_that_draws_is_in_the_table() -> None:
     functions = {name for name, value in vars(rng).items() if callable(value) and value.__module__ == rng.__name__}
-    public = {name for name in functions if not name.startswith("_")} - {"make_seed", "unfused"}
+    public = {name for name in functions if not name.startswith("_")} - {"make_seed", "normal_limit", "unfused"}
     assert {name for name in public if name not in DRAWS} == set()
 
 
@@ -187,6 +189,36 @@ def test_beta_has_the_mean_and_variance_of_theory(alpha: float, monkeypatch: pyt
 def test_beta_refuses_a_parameter_that_is_not_positive(alpha: float) -> None:
     with pytest.raises(ValueError, match="alpha"):
         rng.beta(SEED, [2], alpha)
+
+
+def test_normal_follows_its_distribution() -> None:
+    draws = rng.normal(SEED, [60_000]).numpy()
+    assert draws.dtype == np.float32
+    assert scipy.stats.kstest(draws, scipy.stats.norm.cdf).pvalue > 0.01
+
+
+def test_normal_has_the_moments_of_theory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over all cells of the table, which are equally likely: mean 0, variance 1, fourth moment 3."""
+    cells = tf.range(2**16, dtype=tf.int64) * 2**16
+    monkeypatch.setattr(rng, "bits", lambda seed, shape: tf.cast(cells, tf.uint32))
+    values = rng.normal(SEED, [2**16]).numpy().astype(np.float64)
+    assert (np.diff(values) >= 0).all() and (values == -values[::-1]).all()
+    assert abs(values.var() - 1) < 1e-4 and abs((values**4).mean() - 3) < 1e-2
+    assert values[-1] == rng.normal_limit() and scipy.stats.norm.sf(values[-1]) == pytest.approx(2.0**-17, rel=1e-4)
+
+
+@pytest.mark.parametrize(("n", "num"), [(1, 5), (5, 1), (23, 7), (28, 7)])
+def test_balanced_shares_places_out_and_each_place_is_uniform(n: int, num: int) -> None:
+    @tf.function
+    def draws(numbers: tf.Tensor) -> tf.Tensor:
+        return tf.map_fn(lambda i: rng.balanced(rng.fold_in(SEED, i), n, num), numbers)
+
+    drawn = draws(tf.range(2000)).numpy()
+    most = max(np.bincount(row, minlength=num).max() for row in drawn)
+    assert drawn.shape == (2000, n) and most <= -(-n // num)
+    for place in {0, n - 1}:
+        counts = np.bincount(drawn[:, place], minlength=num)
+        assert counts.size == num and (num == 1 or scipy.stats.chisquare(counts).pvalue > 0.001)
 
 
 def test_unfused_keeps_both_roundings_under_xla() -> None:

@@ -8,13 +8,18 @@ import re
 import signal
 import subprocess
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from tfaug.serving import client
 
 from tests import tiny
-from tfaug import metrics
+from tfaug import augment, metrics
+from tfaug.config import ConfigError
+from tfaug.data import DataConfig, load_data
+from tfaug.run import Job
+from tfaug.schedules import Linear
 
 KEYS = (
     "teacher.test_accuracy",
@@ -64,7 +69,10 @@ def test_every_number_is_computed_from_the_predictions_on_disk(whole):
 
 def test_the_config_is_written_with_its_fingerprint_and_versions(whole):
     written = json.loads((whole / "config.json").read_text())
-    assert written["config"]["phases"][0]["augment"][1] == {"class": "SumAug", "k": 2}
+    assert written["config"]["phases"][0]["augment"][1] == {
+        **{"class": "SumAug", "k": 2},
+        **{"coefficients": "mean", "alpha": 0.4, "single_label": False},
+    }
     assert re.fullmatch("[0-9a-f]{16}", written["fingerprint"])
     assert written["versions"]["tensorflow"].startswith("2.15")
     assert written["git_commit"]
@@ -181,3 +189,36 @@ def test_evaluate_asks_the_endpoint_it_is_given(whole, tmp_path):
     refused = tiny.tfaug("evaluate", whole, "--set", "deterministic=true", "--endpoint=127.0.0.1:1")
     assert refused.returncode != 0
     assert "127.0.0.1:1" in refused.stderr
+
+
+class Halve(augment.Augmentation):
+    """Keeps every second row and column."""
+
+    def sample(self, seed, shape, progress=None):
+        return {}
+
+    def apply(self, batch, choice):
+        return augment.Batch(batch.images[:, ::2, ::2], batch.labels)
+
+
+class Refuse(augment.Augmentation):
+    """Takes no image."""
+
+    def sample(self, seed, shape, progress=None):
+        raise ConfigError(f"images of {shape[1]} px are too small")
+
+
+def test_the_pictures_show_every_operation_that_takes_the_images(tmp_path, monkeypatch, capsys):
+    """Scheduled ones as in the middle of a phase, those of another size scaled, a refusal with a note."""
+    monkeypatch.setattr(augment, "AUGMENTATIONS", {"Halve": Halve, "Refuse": Refuse})
+    phases = (SimpleNamespace(name="train", augment=(augment.GradualSumAug(2), augment.CutMix(p=Linear(0, 1)))),)
+    job = Job(SimpleNamespace(path=tmp_path, config=SimpleNamespace(phases=phases, seed=0)))
+    job.__dict__["data"] = load_data(DataConfig(name="digits", num_train_examples=40), cache_dir=tmp_path)
+    (tmp_path / "figures").mkdir()
+    job._draw_augmentations()
+    with np.load(tmp_path / "figures" / "augmentations.npz") as held:
+        names, images = held["names"].tolist(), held["images"]
+    assert names[0] == "original" and names[-1] == "phase train" and len(names) == 3
+    np.testing.assert_array_equal(images[1, :, ::2, ::2], images[0, :, ::2, ::2])
+    np.testing.assert_array_equal(images[1, :, 1::2], images[1, :, ::2])
+    assert "Refuse" in (said := capsys.readouterr().err) and "images of 32 px are too small" in said

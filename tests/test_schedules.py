@@ -9,7 +9,17 @@ import pytest
 import tensorflow as tf
 
 from tfaug.config import ConfigError
-from tfaug.schedules import SCHEDULES, Constant, Cosine, Linear, OneCycle, Step
+from tfaug.schedules import (
+    SCHEDULES,
+    Constant,
+    Cosine,
+    Intermittent,
+    Linear,
+    OneCycle,
+    Step,
+    bounds,
+    gradual_weights,
+)
 
 EXAMPLES = [
     Constant(0.3),
@@ -24,6 +34,8 @@ EXAMPLES = [
     OneCycle(0.4, 0.35, 10.0, 100.0, "triangular"),
     OneCycle(0.4, 0.0),
     OneCycle(0.4, 1.0, annealing="triangular"),
+    Intermittent(0.3, 0.1, 0.9, 0.2, 0.6),
+    Intermittent(0.3, 0.0, 1.0, 1e-6, 0.0),
 ]
 each_example = pytest.mark.parametrize("schedule", EXAMPLES, ids=repr)
 
@@ -131,6 +143,74 @@ def test_one_cycle_starts_peaks_and_ends_where_its_divisors_say():
     assert schedule.value(100, 100) == pytest.approx(0.5e-4)
 
 
+def test_intermittent_with_its_defaults_is_the_order_of_samplepairing():
+    """Of 1,000 epochs: 100 without, 70 times 8 with and 2 without, 200 without."""
+    values = [Intermittent().value(epoch, 1000) for epoch in range(1000)]
+    assert values == [0.0] * 100 + ([1.0] * 8 + [0.0] * 2) * 70 + [0.0] * 200
+    assert bounds(Intermittent(0.5)) == (0.0, 0.5)
+
+
+THESIS = [
+    (4, 0, [0.25, 0.25, 0.25, 0.25]),
+    (4, 1 / 6, [0.2940, 0.2940, 0.2940, 0.1181]),
+    (4, 1 / 3, [1 / 3, 1 / 3, 1 / 3, 0]),
+    (4, 0.5, [91 / 216, 91 / 216, 34 / 216, 0]),  # f = 1/2, m = 3: c = 5/12, r = 1/6, eps = 1/108
+    (4, 2 / 3, [0.5, 0.5, 0, 0]),
+    (4, 1, [1, 0, 0, 0]),
+    (2, 0.5, [0.875, 0.125]),
+    (1, 0.3, [1]),
+]
+
+
+@pytest.mark.parametrize("n, t, expected", THESIS)
+def test_gradual_weights_are_those_derived_by_hand(n, t, expected):
+    weights = gradual_weights(n, t)
+    assert weights.dtype == np.float64
+    np.testing.assert_allclose(weights, expected, rtol=0, atol=5e-5)
+    as_tensor = gradual_weights(n, tf.constant(t, tf.float64))
+    assert as_tensor.dtype == tf.float64
+    np.testing.assert_allclose(as_tensor, weights, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 6, 8])
+def test_gradual_weights_sum_to_one_never_jump_and_never_rise_after_the_first(n):
+    times = np.linspace(0, 1, 2001)
+    weights = np.stack([gradual_weights(n, t) for t in times])
+    assert weights.min() >= 0
+    np.testing.assert_allclose(weights.sum(1), 1, rtol=0, atol=1e-15)
+    assert np.abs(np.diff(weights, axis=0)).max() < 2 * (n - 1) / 2000  # no slope above 2 (n - 1)
+    assert (np.diff(weights[:, 0]) > 0).all() and (np.diff(weights, axis=1) <= 1e-15).all()
+
+
+def test_legacy_weights_drift_a_little_and_then_jump():
+    """As the published code does: only eps moves within a level."""
+    before, after = gradual_weights(4, 1 / 3 - 1e-9, True), gradual_weights(4, 1 / 3, True)
+    np.testing.assert_allclose(before, [0.25 + 1 / 108] * 3 + [0.25 - 1 / 36], atol=1e-6)
+    np.testing.assert_allclose(after, [1 / 3] * 3 + [0], atol=1e-12)
+    np.testing.assert_allclose(gradual_weights(4, 0.999, True), [0.5554, 0.4446, 0, 0], atol=5e-5)
+    assert gradual_weights(4, 1.0, True).tolist() == [1, 0, 0, 0]
+    sums = [gradual_weights(4, t, True).sum() for t in np.linspace(0, 1, 500)]
+    np.testing.assert_allclose(sums, 1, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_gradual_weights_under_xla_are_the_floats_also_at_the_steps_where_an_image_goes(legacy):
+    total = 390  # a constant, by whose inverse XLA multiplies
+    compiled = tf.function(lambda step: gradual_weights(4, tf.cast(step, tf.float64) / total, legacy), jit_compile=True)
+    for step in (0, 1, 129, 130, 131, 259, 260, 261, 389, 390):
+        np.testing.assert_allclose(
+            compiled(tf.constant(step)), gradual_weights(4, step / total, legacy), rtol=0, atol=1e-12
+        )
+
+
+@pytest.mark.parametrize(
+    "n, t, message", [(0, 0.5, "n = 0; allowed: 1 or more"), (4, 1.01, r"t = 1.01; allowed: 0..1")]
+)
+def test_gradual_weights_out_of_range_are_refused(n, t, message):
+    with pytest.raises(ValueError, match=message):
+        gradual_weights(n, t)
+
+
 @pytest.mark.parametrize(
     "make, message",
     [
@@ -146,6 +226,9 @@ def test_one_cycle_starts_peaks_and_ends_where_its_divisors_say():
         (lambda: OneCycle(0.1, initial_div=0.5), "initial_div is 0.5; allowed: 1 or more"),
         (lambda: OneCycle(0.1, final_div=0.0), "final_div is 0.0"),
         (lambda: OneCycle(0.1, annealing="triangle"), "did you mean 'triangular'"),
+        (lambda: Intermittent(-1.0), "initial is -1.0; allowed: 0 or more"),
+        (lambda: Intermittent(1.0, 0.5, 0.4), "stop is 0.4; allowed: 0.5..1"),
+        (lambda: Intermittent(period=0.0), "period is 0.0"),
     ],
 )
 def test_fields_out_of_range_are_refused(make, message):

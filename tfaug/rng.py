@@ -21,7 +21,7 @@ import tensorflow as tf
 
 Shape: TypeAlias = tf.Tensor | Sequence[int | tf.Tensor]
 
-_BETA_TABLE_BITS = 16
+_TABLE_BITS = 16
 
 
 def make_seed(value: int) -> tf.Tensor:
@@ -177,11 +177,68 @@ def beta(seed: tf.Tensor, shape: Shape, alpha: float) -> tf.Tensor:
     Raises:
       ValueError: if `alpha` is not a positive number.
     """
-    cell = tf.bitcast(tf.bitwise.right_shift(bits(seed, shape), 32 - _BETA_TABLE_BITS), tf.int32)
+    cell = _cell(seed, shape)
     table = _beta_table(float(alpha))
     if alpha == 1:
-        return tf.cast(2 * cell + 1, tf.float32) * 2.0 ** -(_BETA_TABLE_BITS + 1)
+        return tf.cast(2 * cell + 1, tf.float32) * 2.0 ** -(_TABLE_BITS + 1)
     return tf.gather(tf.constant(table), cell)
+
+
+def normal(seed: tf.Tensor, shape: Shape) -> tf.Tensor:
+    """Draws from the normal distribution of mean 0 and standard deviation 1.
+
+    The inverse distribution function at the middle of each of 2**16 equally likely cells, as for `beta`: no logarithm
+    or cosine, whose bits would differ between devices. The draws lie within 4.325 of 0 (`normal_limit()`), their
+    distribution function is within 2**-17 of the normal one, and their variance is 0.99998.
+
+    Args:
+      seed: int32 [2].
+      shape: of the result.
+
+    Returns:
+      float32 of `shape`.
+    """
+    return tf.gather(tf.constant(_normal_table()), _cell(seed, shape))
+
+
+def normal_limit() -> float:
+    """Returns the largest value that `normal` draws."""
+    return float(_normal_table()[-1])
+
+
+def balanced(seed: tf.Tensor, n: int | tf.Tensor, num: int) -> tf.Tensor:
+    """Draws one of 0..num-1 for each of `n` places, no number more than ceil(n / num) times.
+
+    Each place gets a position of its own among num ceil(n / num), in random order. So each place's number is exactly
+    uniform, and two places share one a little less often than if drawn independently.
+
+    Args:
+      seed: int32 [2].
+      n: how many places, an integer or a scalar integer tensor.
+      num: how many numbers, 1 or more.
+
+    Returns:
+      int32 [n].
+
+    Example:
+      >>> sorted(balanced(make_seed(1), 6, 3).numpy().tolist())
+      [0, 0, 1, 1, 2, 2]
+    """
+    each = -(-n // num)
+    return permutation(seed, num * each)[:n] // each
+
+
+def _cell(seed: tf.Tensor, shape: Shape) -> tf.Tensor:
+    """Draws the cell of an inverse distribution function's table, int32 of `shape`."""
+    return tf.bitcast(tf.bitwise.right_shift(bits(seed, shape), 32 - _TABLE_BITS), tf.int32)
+
+
+@functools.cache
+def _normal_table() -> np.ndarray:
+    """Returns the normal distribution's inverse function at (i + 0.5) / 2**16, float32 and antisymmetric."""
+    size = 2**_TABLE_BITS
+    lower = scipy.special.ndtri((np.arange(size // 2) + 0.5) / size)
+    return np.concatenate([lower, -lower[::-1]]).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=16)
@@ -189,7 +246,7 @@ def _beta_table(alpha: float) -> np.ndarray:
     """Returns Beta(alpha, alpha)'s inverse distribution function at (i + 0.5) / 2**16, float32 and symmetric."""
     if not 0 < alpha < float("inf"):
         raise ValueError(f"Beta(alpha, alpha) needs an alpha above 0, got {alpha}")
-    size = 2**_BETA_TABLE_BITS
+    size = 2**_TABLE_BITS
     lower = scipy.special.betaincinv(alpha, alpha, (np.arange(size // 2) + 0.5) / size)
     return np.concatenate([lower, 1 - lower[::-1]]).astype(np.float32)
 

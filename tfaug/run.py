@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import pathlib
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -21,6 +22,7 @@ from tfaug.experiment import Experiment
 from tfaug.export import export_model, select_bank
 from tfaug.models import ModelConfig, StagedModel, build_model
 from tfaug.report import write_report
+from tfaug.schedules import Progress
 from tfaug.serving import client
 from tfaug.train import fit
 from tfaug.train.phases import Phase
@@ -143,7 +145,11 @@ class Job:
         return fit.phase_folder(self.path / who, index, phases[index]) / fit.FINAL_WEIGHTS
 
     def _draw_augmentations(self) -> None:
-        """Saves a few images under every operation, each of them alone and as the phases compose them."""
+        """Saves a few images under every operation, each of them alone and as the phases compose them.
+
+        What is scheduled stands as in the middle of a phase. An operation that refuses images of this size is left out
+        with a note; images of another size are scaled to that of the originals.
+        """
         path = self.path / "figures" / "augmentations.npz"
         if path.exists():
             return
@@ -151,14 +157,22 @@ class Job:
         used = {type(op).__name__: op for phase in self.config.phases for op in phase.augment}
         rows = {repr(op): op for op in (used.get(name) or make() for name, make in augment.AUGMENTATIONS.items())}
         rows |= {f"phase {phase.name}": augment.compose(phase.augment) for phase in self.config.phases}
-        split, labels = self.data.train, np.eye(self.data.num_classes, dtype=np.float32)
+        split = self.data.train
+        labels = split.label_rows(self.data.num_classes)
         names, images = ["original"], [split.images[:columns]]
+        height, width, channels = self.data.image_shape
         for index, (name, op) in enumerate(rows.items()):
-            count = columns
-            while op.output_shape((count, 1, 1, 1))[0] < columns:
-                count += columns
-            batch = augment.Batch(tf.constant(split.images[:count]), tf.constant(labels[split.labels[:count]]))
-            drawn = op(batch, rng.fold_in(rng.make_seed(self.config.seed), index)).images[:columns]
+            count, seed = columns, rng.fold_in(rng.make_seed(self.config.seed), index)
+            try:
+                while op.output_shape((count, height, width, channels))[0] < columns:
+                    count += columns
+                batch = augment.Batch(tf.constant(split.images[:count]), tf.constant(labels[:count]))
+                drawn = op(batch, seed, Progress(1, 2)).images[:columns]
+            except ValueError as error:
+                print(f"[tfaug] figures/augmentations.npz leaves out {name}: {error}", file=sys.stderr)
+                continue
+            if drawn.shape[1:3] != (height, width):
+                drawn = tf.image.resize(drawn, (height, width), method="nearest")
             names.append(name)
             images.append(np.clip(np.round(drawn.numpy().astype(np.float32)), 0, 255).astype(np.uint8))
         with files.atomic_file(path) as partial:

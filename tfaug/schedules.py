@@ -12,6 +12,7 @@ import itertools
 import math
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 import tensorflow as tf
 
 from tfaug.config import ConfigError, check_choice, check_range
@@ -256,7 +257,57 @@ class OneCycle(_Schedule):
         return _finish(_choose(at < peak_at, rising, falling))
 
 
-Schedule: TypeAlias = Constant | Linear | Step | Cosine | OneCycle
+@dataclasses.dataclass(frozen=True)
+class Intermittent(_Schedule):
+    """Switches between a value and 0: off at first, then on and off in turn, off at last.
+
+        value = initial in the first `on_fraction` of each period between `start` and `stop`, else 0
+
+    Each length is rounded to whole steps; a period has at least one.
+
+    Args:
+      initial: value where it is on, 0 or more.
+      start: share of the phase after which the periods begin, 0..1.
+      stop: share of the phase after which it stays off, start..1.
+      period: length of a period as a share of the phase, above 0 up to 1.
+      on_fraction: share of each period that is on, 0..1.
+
+    Source: Inoue 2018 (SamplePairing), section 3: 100 epochs without, then 8 with and 2 without in turn, and none at
+      the end. The defaults are that for 1,000 epochs, the last 200 without.
+
+    Example:
+      >>> [Intermittent(1.0, 0.2, 0.8, 0.3, 0.67).value(step, 10) for step in range(10)]
+      [0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0]
+    """
+
+    initial: float = 1.0
+    start: float = 0.1
+    stop: float = 0.8
+    period: float = 0.01
+    on_fraction: float = 0.8
+
+    def __post_init__(self) -> None:
+        check_range(self, "initial", 0.0)
+        check_range(self, "start", 0.0, 1.0)
+        check_range(self, "stop", self.start, 1.0)
+        check_range(self, "period", 1e-6, 1.0)
+        check_range(self, "on_fraction", 0.0, 1.0)
+
+    def value(self, step: Any, total_steps: Any) -> Any:
+        """Returns the value at `step` (a float, or a float32 tensor where step or total_steps is a tensor)."""
+        _check_steps(step, total_steps)
+        at = tf.cast(step, tf.float64) if _is_tensor(step, total_steps) else step
+        start, stop, period, on = (
+            _share(fraction, total_steps)
+            for fraction in (self.start, self.stop, self.period, self.period * self.on_fraction)
+        )
+        period = tf.maximum(period, 1.0) if tf.is_tensor(period) else max(period, 1.0)
+        in_turn = (at - start) % period < on  # Whole numbers, so exact.
+        inside = (at >= start) & (at < stop) & in_turn
+        return _finish(_choose(inside, self.initial, 0.0 * at))
+
+
+Schedule: TypeAlias = Constant | Linear | Step | Cosine | OneCycle | Intermittent
 
 SCHEDULES: dict[str, type] = {
     "Constant": Constant,
@@ -264,6 +315,7 @@ SCHEDULES: dict[str, type] = {
     "Step": Step,
     "Cosine": Cosine,
     "OneCycle": OneCycle,
+    "Intermittent": Intermittent,
 }
 
 
@@ -308,11 +360,12 @@ def value_at(owner: object, name: str, progress: Progress | None) -> Any:
 def bounds(field: Any) -> tuple[float, float]:
     """Returns the lowest and the highest value of a number or a schedule.
 
-    A schedule is read at 1,000 steps spread over a phase, so a peak between two of them may be missed by little.
+    A schedule is read at 1,000 steps spread over a phase and at the value that it approaches at the end, so a peak
+    between two of them may be missed by little.
     """
     if not isinstance(field, _Schedule):
         return float(field), float(field)
-    values = [float(field.value(step, _CHECKED_STEPS)) for step in range(_CHECKED_STEPS)]
+    values = [float(field.value(step, _CHECKED_STEPS)) for step in range(_CHECKED_STEPS + 1)]
     return min(values), max(values)
 
 
@@ -331,3 +384,66 @@ def check_scheduled(owner: object, name: str, low: float, high: float = float("i
         allowed = f"{low:g} or more" if high == float("inf") else f"{low:g}..{high:g}"
         got = f"{field!r}, which goes through {lowest:g}..{highest:g}"
         raise ConfigError(f"{type(owner).__name__}.{name} is {got}; allowed: {allowed}")
+
+
+_LEVEL_SLACK = 2.0**-40
+
+
+def gradual_weights(n: int, t: Any, legacy_stepwise: bool = False) -> Any:
+    """Returns the weights of n summed images at the share t of the way to a single one.
+
+    With k images already gone, m = n - k left and f = t (n - 1) - k the share of the way to the next level:
+
+        (3.1) k = floor(t (n - 1))
+        (3.2) c = 1/m - k / (m (m - 1)) + t (n - 1) / (m (m - 1)) = 1/m + f / (m (m - 1))
+        (3.3) r = 1 - c (m - 1) = (1 - f) / m
+        (3.4) eps = r (t - k / (n - 1)) / (n - 1) = r f / (n - 1)^2
+        (3.5) w_i = c + eps / (m - 1) for i = 1 .. m - 1,   w_m = r - eps,   w_i = 0 for i > m
+        (3.6) w = (1, 0, .., 0) at t = 1
+
+    They are 0 or more, sum to 1 (within 1e-15) and are continuous: from n equal ones to (1, 0, .., 0).
+
+    Args:
+      n: images summed at the start, 1 or more.
+      t: 0..1, a number or a scalar tensor.
+      legacy_stepwise: do as the authors' published code, which computes c and r anew only where k changes, so that
+        in between only eps moves and the weights jump where an image goes. (That code also leaves c and r behind for
+        what remains of an epoch in which k changes; its weights then do not sum to 1. That is left out.)
+
+    Returns:
+      float64 [n]: a numpy array, or a tensor where t is one.
+
+    Raises:
+      ValueError: if n is less than 1, or the number t is outside 0..1.
+
+    Source: `sum`, equations 3.1 to 3.6 (Gradually Cascading Coefficients). The formulas are lost in the printed
+      thesis; they are what the authors' code computes, in the thesis' symbols.
+
+    Example:
+      >>> gradual_weights(4, 0.5).round(3).tolist()
+      [0.421, 0.421, 0.157, 0.0]
+    """
+    if n < 1:
+        raise ValueError(f"gradual_weights has n = {n!r}; allowed: 1 or more")
+    if tf.is_tensor(t):
+        array: Any = tf  # The functions used below have the same names in both.
+        t = tf.cast(t, tf.float64)
+    else:
+        array = np
+        if not 0 <= t <= 1:
+            raise ValueError(f"gradual_weights has t = {t!r}; allowed: 0..1")
+        t = np.float64(t)
+    if n == 1:
+        return array.ones([1], array.float64)
+    along = t * (n - 1)
+    # The slack keeps a level's first step in it, however step / total_steps was rounded.
+    k = array.minimum(array.floor(along + _LEVEL_SLACK), n - 2.0)
+    left, moved = n - k, array.maximum(along - k, 0.0)
+    level = 0.0 * moved if legacy_stepwise else moved
+    centroid = 1.0 / left + level / (left * (left - 1.0))
+    remainder = (1.0 - level) / left
+    eps = remainder * moved / (n - 1.0) ** 2
+    place = np.arange(n, dtype=np.float64)
+    last = array.where(place == left - 1.0, remainder - eps, 0.0 * eps)
+    weights = array.where(place < left - 1.0, centroid + eps / (left - 1.0), last)
+    return array.where(t >= 1.0, (place == 0).astype(np.float64), weights)

@@ -13,12 +13,13 @@ import pytest
 import tensorflow as tf
 
 from tfaug import rng
-from tfaug.augment import CutMix, Flip, PadCrop, RandAugment, SumAug
+from tfaug.augment import CutMix, Flip, ManifoldMixup, PadCrop, RandAugment, SumAug
+from tfaug.augment.base import Batch
 from tfaug.config import ConfigError
 from tfaug.data import DataConfig, ImageData, load_data
 from tfaug.data.pipeline import augmentation_seed, step_seed, training_batches
 from tfaug.models import ModelConfig, StagedModel, build_model
-from tfaug.schedules import Constant, OneCycle
+from tfaug.schedules import Constant, Linear, OneCycle, Progress
 from tfaug.train import fit
 from tfaug.train.callbacks import NonFiniteLoss, StopOnNonFinite
 from tfaug.train.phases import Phase, Student, check_phases, resolve_schedules
@@ -26,7 +27,7 @@ from tfaug.train.strategy import mirrored_strategy
 
 ONE_DEVICE = ["CPU:0"]
 TWO_DEVICES = ["CPU:0", "CPU:1"]
-INTENSIVE = (Flip(), PadCrop(2), CutMix(p=0.5), SumAug(k=2))
+INTENSIVE = (Flip(), PadCrop(2), CutMix(alpha=Linear(0.3, 1.0), p=Linear(0.2, 1.0)), SumAug(k=2))
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,18 @@ def data(tmp_path_factory) -> ImageData:
     return load_data(DataConfig(name="digits", num_train_examples=320), cache_dir=tmp_path_factory.mktemp("cache"))
 
 
-def train(data: ImageData, folder, phases, *, devices=ONE_DEVICE, seed=0, model="lenet", teacher=None, student=None):
+def train(
+    data: ImageData,
+    folder,
+    phases,
+    *,
+    devices=ONE_DEVICE,
+    seed=0,
+    model="lenet",
+    teacher=None,
+    student=None,
+    on_epoch=None,
+):
     strategy = mirrored_strategy(devices)
     with strategy.scope():
         network = build_model(
@@ -46,7 +58,7 @@ def train(data: ImageData, folder, phases, *, devices=ONE_DEVICE, seed=0, model=
             precision="fp32",
             seed=seed,
         )
-    run = fit.Run(folder, data, strategy, rng.make_seed(seed), folder / "tensorboard")
+    run = fit.Run(folder, data, strategy, rng.make_seed(seed), folder / "tensorboard", on_epoch)
     return network, fit.train_phases(run, network, phases, teacher=teacher, student=student)
 
 
@@ -93,16 +105,85 @@ def test_keras_cv_as_the_engine_trains_too(data, tmp_path):
 
 
 def test_host_and_device_give_the_same_pixels_and_labels(data):
-    augment = fit.batch_function(phase(augment=(*INTENSIVE[:2], RandAugment(n=1, m=9), SumAug(k=2))))
+    augment = fit.batch_function(phase(augment=(RandAugment(n=1, m=9), *INTENSIVE)))
     seed = rng.make_seed(3)
     plain = training_batches(data.train, num_classes=10, batch_size=64, seed=seed, first_epoch=0, num_epochs=1)
     hosted = training_batches(
         data.train, num_classes=10, batch_size=64, seed=seed, first_epoch=0, num_epochs=1, augment=augment
     )
     for step, ((images, labels), (want_images, want_labels)) in enumerate(zip(plain, hosted, strict=True)):
-        got = augment((images, labels), step_seed(augmentation_seed(seed), step, 0))
+        got = augment((images, labels), step_seed(augmentation_seed(seed), step, 0), Progress(step, 5))
         np.testing.assert_array_equal(got.images, want_images)
         np.testing.assert_array_equal(got.labels, want_labels)
+
+
+def test_a_schedule_runs_over_the_phase_and_goes_on_after_a_restart(data):
+    """Host: what an op is told at every step, and CutMix(p=Linear(0, 1)) mixing more and more images."""
+
+    def batches(augment, first_epoch=0):
+        return training_batches(
+            data.train,
+            num_classes=10,
+            batch_size=64,
+            seed=rng.make_seed(0),
+            first_epoch=first_epoch,
+            num_epochs=4,
+            augment=augment,
+            num_replicas=2,
+        )
+
+    def tell(batch, seed, progress):
+        assert progress.total_steps == 20
+        return Batch(batch.images, tf.fill([32, 1], tf.cast(progress.step, tf.float32)))
+
+    assert [label for _, labels in batches(tell) for label in np.unique(labels)] == list(range(20))
+    assert [label for _, labels in batches(tell, 3) for label in np.unique(labels)] == list(range(15, 20))
+    rising = fit.batch_function(phase(augment=(CutMix(p=Linear(0, 1)),)))
+    mixed = [np.mean(labels.numpy().max(1) < 1) for _, labels in batches(rising)]
+    assert mixed[0] == 0 and np.mean(mixed[:5]) < 0.25 < 0.4 < np.mean(mixed[-5:])
+
+
+def test_a_scheduled_phase_on_the_device_goes_on_after_a_restart_as_if_there_was_none(data, tmp_path):
+    """The optimizer's steps are the schedule's; a start from 0 would mix other images."""
+    scheduled = phase(epochs=2, augment=(CutMix(p=Linear(0, 1)),), augment_on="device")
+    whole, _ = train(data, tmp_path / "whole", (scheduled,))
+
+    class Stops(Exception):
+        pass
+
+    def stop(_):
+        raise Stops
+
+    with pytest.raises(Stops):
+        train(data, tmp_path / "stopped", (scheduled,), on_epoch=stop)
+    resumed, _ = train(data, tmp_path / "stopped", (scheduled,))
+    start = build_model(
+        ModelConfig("lenet"), image_shape=data.image_shape, num_classes=10, mean=data.mean, std=data.std, seed=0
+    )
+    moved = np.abs(weights_of(whole) - weights_of(start)).max()
+    assert np.abs(weights_of(whole) - weights_of(resumed)).max() < 1e-4 * moved
+
+
+def test_features_are_mixed_in_the_step_compiled_or_not(data, tmp_path, monkeypatch):
+    def learn(name, mix_features):
+        settings = phase(augment=(Flip(),), mix_features=mix_features)
+        return weights_of(train(data, tmp_path / name, (settings,), devices=TWO_DEVICES)[0])
+
+    plain, mixed = learn("plain", None), learn("mixed", ManifoldMixup(p=Linear(0.5, 1.0)))
+    monkeypatch.setattr(fit, "compiles_on_device", lambda: True)
+    compiled = learn("compiled", ManifoldMixup(p=Linear(0.5, 1.0)))
+    assert np.abs(compiled - mixed).max() < 1e-3 * np.abs(mixed - plain).max()
+
+
+def test_a_stage_that_is_not_there_is_refused_before_any_phase_is_trained(data, tmp_path):
+    with pytest.raises(ConfigError, match=r"'stage9'; lenet allows: input, normalize, stage1"):
+        train(data, tmp_path, (phase(), phase("mix", mix_features=ManifoldMixup(stages=("stage9",)))))
+    assert not (tmp_path / "0_train").exists()
+
+
+def test_a_student_does_not_mix_features():
+    with pytest.raises(ConfigError, match=r"Student\.phases\.0\.mix_features is ManifoldMixup.*allowed: None"):
+        Student(ModelConfig("lenet"), (phase(mix_features=ManifoldMixup()),))
 
 
 def test_a_run_that_starts_at_a_later_epoch_sees_the_same_batches(data):

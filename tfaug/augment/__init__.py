@@ -7,31 +7,57 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tfaug.augment.autoaugment import AutoAugment
 from tfaug.augment.base import Augmentation, Batch, Compose, image_shape
-from tfaug.augment.mixing import CutMix, Mixup, SumAug
+from tfaug.augment.erase import Cutout, RandomErasing
+from tfaug.augment.filters import SALIENCY, ElasticDistortion, GaussianBlur
+from tfaug.augment.manifold import ManifoldMixup
+from tfaug.augment.mixing import CutMix, GradualSumAug, Mixup, SamplePairing, SumAug
 from tfaug.augment.parse import parse
 from tfaug.augment.policies import RandAugment
-from tfaug.augment.spatial import Flip, PadCrop
+from tfaug.augment.spatial import Flip, PadCrop, RandomCrop, RandomResizedCrop, RandomScale
 
 AUGMENTATIONS: dict[str, type[Augmentation]] = {
+    "AutoAugment": AutoAugment,
     "CutMix": CutMix,
+    "Cutout": Cutout,
+    "ElasticDistortion": ElasticDistortion,
     "Flip": Flip,
+    "GaussianBlur": GaussianBlur,
+    "GradualSumAug": GradualSumAug,
     "Mixup": Mixup,
     "PadCrop": PadCrop,
     "RandAugment": RandAugment,
+    "RandomCrop": RandomCrop,
+    "RandomErasing": RandomErasing,
+    "RandomResizedCrop": RandomResizedCrop,
+    "RandomScale": RandomScale,
+    "SamplePairing": SamplePairing,
     "SumAug": SumAug,
 }
 
 __all__ = [
     "AUGMENTATIONS",
+    "SALIENCY",
     "Augmentation",
+    "AutoAugment",
     "Batch",
     "Compose",
     "CutMix",
+    "Cutout",
+    "ElasticDistortion",
     "Flip",
+    "GaussianBlur",
+    "GradualSumAug",
+    "ManifoldMixup",
     "Mixup",
     "PadCrop",
     "RandAugment",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomResizedCrop",
+    "RandomScale",
+    "SamplePairing",
     "SumAug",
     "compose",
     "image_shape",

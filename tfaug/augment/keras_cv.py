@@ -7,25 +7,35 @@ This is keras-cv 0.9 as it is, and it differs from tfaug in more than speed:
   draws the strength from a normal distribution around `m / 30` (deviation 0.15), shears up to 1 and translates up to
   the whole image: the same `m` is another, stronger policy. It needs 3 channels.
 * CutMix computes the label weight from the box before it is clipped at the border: not the share of the pixels.
-* Flip is `RandomFlip`. There is neither a padded crop (`RandomCrop` resamples at fractions of a pixel) nor
-  Sum-Augmentation: PadCrop and SumAug are ours, with a seed that TensorFlow's stateful generator draws.
+* Flip is `RandomFlip`, Cutout `RandomCutout` (clipped at the border, its width held to the height), GaussianBlur
+  `RandomGaussianBlur` (zeros outside the image), RandomResizedCrop `RandomCropAndResize` (the ratio relative to the
+  image's) and RandomScale `RandomZoom` (uniform in 1 / factor, height and width alike).
+* There is neither a padded crop (`RandomCrop` resamples at fractions of a pixel) nor Sum-Augmentation: PadCrop and
+  SumAug are ours, with a seed that TensorFlow's stateful generator draws.
+* There are no schedules, and but for Flip no probability per image.
 * None of it compiles under XLA: it belongs in tf.data.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import io
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import tensorflow as tf
 
 from tfaug.augment.base import Augmentation, Batch, Compose
+from tfaug.augment.erase import Cutout
+from tfaug.augment.filters import GaussianBlur
 from tfaug.augment.mixing import CutMix, Mixup, SumAug
 from tfaug.augment.policies import MAX_MAGNITUDE, RandAugment
-from tfaug.augment.spatial import Flip, PadCrop
+from tfaug.augment.spatial import Flip, PadCrop, RandomResizedCrop, RandomScale
 from tfaug.config import ConfigError
+from tfaug.schedules import SCHEDULES
 
 Pipeline: TypeAlias = Callable[[tf.Tensor, "tf.Tensor | None"], tuple[tf.Tensor, "tf.Tensor | None"]]
 
@@ -34,7 +44,8 @@ def keras_cv_pipeline(ops: Augmentation | Iterable[Augmentation]) -> Pipeline:
     """Builds a function that does with keras-cv's layers what `ops` do; the differences are listed above.
 
     Args:
-      ops: one op or several, first to last: RandAugment, CutMix, Mixup, Flip, PadCrop, SumAug, or a Compose of them.
+      ops: one op or several, first to last: RandAugment, CutMix, Mixup, Flip, Cutout, GaussianBlur, RandomResizedCrop,
+        RandomScale, PadCrop, SumAug, or a Compose of them. No field is a schedule.
 
     Returns:
       A function for `tf.data.Dataset.map`: (images uint8 or float32 [B, H, W, C], labels float32 [B, K]) ->
@@ -51,7 +62,10 @@ def keras_cv_pipeline(ops: Augmentation | Iterable[Augmentation]) -> Pipeline:
       >>> images.shape.as_list(), images.dtype.name
       ([8, 32, 32, 3], 'float32')
     """
-    layers = [_layer(op) for op in _flatten([ops] if isinstance(ops, Augmentation) else ops)]
+    layers = []
+    for op in _flatten([ops] if isinstance(ops, Augmentation) else ops):
+        check_unscheduled(op, "keras-cv")
+        layers.append(_layer(op))
 
     def augment(images: tf.Tensor, labels: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor | None]:
         batch = Batch(images, labels)
@@ -62,6 +76,24 @@ def keras_cv_pipeline(ops: Augmentation | Iterable[Augmentation]) -> Pipeline:
     return augment
 
 
+def check_unscheduled(op: Augmentation, who: str) -> None:
+    """Checks that no field of an op, or of the ops that it is composed of, is a schedule.
+
+    Args:
+      op: the op.
+      who: what cannot follow a schedule.
+
+    Raises:
+      ConfigError: naming the op, the field and its value.
+    """
+    for part in _flatten([op]):
+        for field in dataclasses.fields(part):  # type: ignore[arg-type]
+            value = getattr(part, field.name)
+            if isinstance(value, tuple(SCHEDULES.values())):
+                name = f"{type(part).__name__}.{field.name}"
+                raise ConfigError(f"{name} is {value!r}, which {who} cannot follow; allowed: a number")
+
+
 def _flatten(ops: Iterable[Augmentation]) -> list[Augmentation]:
     return [part for op in ops for part in (_flatten(op.ops) if isinstance(op, Compose) else [op])]
 
@@ -69,25 +101,110 @@ def _flatten(ops: Iterable[Augmentation]) -> list[Augmentation]:
 def _layer(op: Augmentation) -> Callable[[Batch], Batch]:
     """Returns the function from batch to batch that stands for `op`."""
     layers = _import_keras_cv().layers
-    if isinstance(op, RandAugment):
-        if op.n == 0:
-            return lambda batch: batch
-        magnitude = op.m / MAX_MAGNITUDE
-        return _call(layers.RandAugment((0, 255), augmentations_per_image=op.n, magnitude=magnitude), num_channels=3)
-    if isinstance(op, (CutMix, Mixup)):
-        if op.p != 1:
-            raise ConfigError(f"keras-cv mixes every image: {type(op).__name__}.p is {op.p!r}; allowed: 1")
-        return _call((layers.CutMix if isinstance(op, CutMix) else layers.MixUp)(alpha=op.alpha), mixes=True)
-    if isinstance(op, Flip):
-        return _call(layers.RandomFlip("horizontal", rate=op.p))
+    settings: Any = op  # No field is a schedule.
+    if type(op) not in _COUNTERPARTS:
+        allowed = ", ".join(kind.__name__ for kind in _COUNTERPARTS)
+        raise ConfigError(f"keras-cv has no counterpart of {type(op).__name__}; allowed: {allowed}")
     if isinstance(op, (PadCrop, SumAug)):
         return lambda batch: op(batch, tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32))
-    allowed = "RandAugment, CutMix, Mixup, Flip, PadCrop, SumAug"
-    raise ConfigError(f"keras-cv has no counterpart of {type(op).__name__}; allowed: {allowed}")
+    if isinstance(op, Flip):
+        return _call(layers.RandomFlip(op.axis, rate=settings.p))
+    if isinstance(op, RandAugment):
+        return _randaugment(layers, settings)
+    if settings.p != 1:
+        raise ConfigError(f"keras-cv augments every image: {type(op).__name__}.p is {settings.p!r}; allowed: 1")
+    if isinstance(op, (CutMix, Mixup)):
+        kind = layers.CutMix if isinstance(op, CutMix) else layers.MixUp
+        return _call(kind(alpha=settings.alpha), mixes=True)
+    if isinstance(op, Cutout):
+        return _cutout(layers, settings)
+    if isinstance(op, GaussianBlur):
+        sigma = settings.sigma_px if isinstance(settings.sigma_px, tuple) else (settings.sigma_px, settings.sigma_px)
+        return _call(layers.RandomGaussianBlur(2 * math.ceil(3 * sigma[1]) + 1, sigma))
+    if isinstance(op, RandomScale):
+        zoom = tuple(1 / scale - 1 for scale in reversed(op.scale))
+        if zoom[1] > 1:
+            raise ConfigError(f"keras-cv zooms out to a half: RandomScale.scale is {op.scale!r}; allowed: 0.5 or more")
+        return _call(layers.RandomZoom(zoom, fill_mode="constant", fill_value=float(op.fill)))
+    return _resized_crop(layers, settings)
 
 
-def _call(layer: Any, num_channels: int | None = None, mixes: bool = False) -> Callable[[Batch], Batch]:
-    """Returns a keras-cv layer as a function from batch to batch."""
+_COUNTERPARTS = (
+    RandAugment,
+    CutMix,
+    Mixup,
+    Flip,
+    Cutout,
+    GaussianBlur,
+    RandomResizedCrop,
+    RandomScale,
+    PadCrop,
+    SumAug,
+)
+
+
+def _randaugment(layers: Any, op: Any) -> Callable[[Batch], Batch]:
+    """Returns keras-cv's RandAugment, by our magnitude and spread."""
+    if op.n == 0:
+        return lambda batch: batch
+    strength = {"magnitude": op.m / MAX_MAGNITUDE}
+    if op.spread is not None:
+        strength["magnitude_stddev"] = min(op.spread / MAX_MAGNITUDE, 1.0)
+    return _call(layers.RandAugment((0, 255), augmentations_per_image=op.n, **strength), num_channels=3)
+
+
+def _cutout(layers: Any, op: Any) -> Callable[[Batch], Batch]:
+    """Returns keras-cv's RandomCutout with sides in px: their shares of the image are known when it is called."""
+    largest = round(op.size_px)
+    smallest = largest if op.min_size_px is None else op.min_size_px
+    if not largest or not op.num_holes:
+        return lambda batch: batch
+
+    def make(height: int, width: int) -> Callable[[Batch], Batch]:
+        # keras-cv rounds a share of the side up, so a share within the pixel before gives the whole number itself.
+        low, high = (max(smallest - 0.999, 0.0), largest - 0.001) if smallest < largest else (largest - 0.5,) * 2
+        factors = [(low / side, high / side) for side in (height, width)]
+        return _call(layers.RandomCutout(*factors, fill_value=float(op.fill)))
+
+    once = _sized(op, make)
+
+    def call(batch: Batch) -> Batch:
+        for _ in range(op.num_holes):
+            batch = once(batch)
+        return batch
+
+    return call
+
+
+def _resized_crop(layers: Any, op: Any) -> Callable[[Batch], Batch]:
+    """Returns keras-cv's RandomCropAndResize; its aspect ratio is relative to the image's."""
+
+    def make(height: int, width: int) -> Callable[[Batch], Batch]:
+        size = op.output_shape((1, height, width, 3))[1:3]
+        return _call(layers.RandomCropAndResize(size, op.scale, op.ratio, op.interpolation), size=size)
+
+    return _sized(op, make)
+
+
+def _sized(op: Augmentation, make: Callable[[int, int], Callable[[Batch], Batch]]) -> Callable[[Batch], Batch]:
+    """Returns a function that makes its layer for the height and width of the images, once for each size."""
+    make = functools.cache(make)
+
+    def call(batch: Batch) -> Batch:
+        height, width = batch.images.shape[1:3]
+        if height is None or width is None:
+            raise ValueError(f"keras-cv's counterpart of {type(op).__name__} needs images of a known size")
+        with tf.init_scope():
+            layer = make(height, width)
+        return layer(batch)
+
+    return call
+
+
+def _call(
+    layer: Any, num_channels: int | None = None, mixes: bool = False, size: tuple[int, int] | None = None
+) -> Callable[[Batch], Batch]:
+    """Returns a keras-cv layer as a function from batch to batch; `size` is that of its images, if it changes it."""
 
     def call(batch: Batch) -> Batch:
         if num_channels is not None and batch.images.shape[-1] not in (None, num_channels):
@@ -99,7 +216,8 @@ def _call(layer: Any, num_channels: int | None = None, mixes: bool = False) -> C
         if batch.labels is not None:
             inputs["labels"] = batch.labels
         outputs = layer(inputs, training=True)
-        images = tf.ensure_shape(outputs["images"], batch.images.shape)
+        num, height, width, channels = batch.images.shape
+        images = tf.ensure_shape(outputs["images"], [num, *(size or (height, width)), channels])
         return Batch(images, outputs.get("labels"))
 
     return call

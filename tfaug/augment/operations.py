@@ -36,27 +36,42 @@ class _Point(NamedTuple):
     kernel: Callable[..., tf.Tensor]
 
 
-# (values [V], height, width) -> Q16 matrices int32 [V, 6]; a table, so that no sine is ever computed on a device.
-_WARPS: dict[str, Callable[[np.ndarray, Size, Size], Any]] = {
-    "rotate": kernels.rotation,
-    "shear_x": lambda values, height, width: kernels.shear_x(values),
-    "shear_y": lambda values, height, width: kernels.shear_y(values),
-    "translate_x": lambda values, height, width: kernels.translation(values, 0.0),
-    "translate_y": lambda values, height, width: kernels.translation(0.0, values),
-    "translate_x_fraction": lambda values, height, width: kernels.translation_fraction(values, 0.0, height, width),
-    "translate_y_fraction": lambda values, height, width: kernels.translation_fraction(0.0, values, height, width),
+class _Warp(NamedTuple):
+    """An operation that moves pixels: how its values become matrices, and the form that those have."""
+
+    # (values [V], height, width) -> Q16 [V, 6]: a table, so that no sine is ever computed on a device.
+    matrices: Callable[[np.ndarray, Size, Size], Any]
+    form: str
+
+
+_WARPS: dict[str, _Warp] = {
+    "rotate": _Warp(kernels.rotation, "affine"),
+    "shear_x": _Warp(lambda values, height, width: kernels.shear_x(values), "shear_x"),
+    "shear_y": _Warp(lambda values, height, width: kernels.shear_y(values), "shear_y"),
+    "translate_x": _Warp(lambda values, height, width: kernels.translation(values, 0.0), "translate_x"),
+    "translate_y": _Warp(lambda values, height, width: kernels.translation(0.0, values), "translate_y"),
+    "translate_x_fraction": _Warp(
+        lambda values, height, width: kernels.translation_fraction(values, 0.0, height, width), "translate_x"
+    ),
+    "translate_y_fraction": _Warp(
+        lambda values, height, width: kernels.translation_fraction(0.0, values, height, width), "translate_y"
+    ),
 }
 
 _POINTS: dict[str, _Point] = {
     "identity": _Point(None, lambda images: images),
     "autocontrast": _Point(None, kernels.autocontrast),
     "equalize": _Point(None, kernels.equalize),
+    "equalize_rarest": _Point(None, kernels.equalize_rarest),
     "invert": _Point(None, kernels.invert),
     "posterize": _Point(int, kernels.posterize),
     "solarize": _Point(int, kernels.solarize),
     "solarize_add": _Point(int, kernels.solarize_add),
+    "add_solarize": _Point(kernels.factor_q20, kernels.add_solarize),
+    "add": _Point(round, kernels.add),
     "color": _Point(kernels.factor_q20, kernels.color),
     "contrast": _Point(kernels.factor_q20, kernels.contrast),
+    "contrast_channel": _Point(kernels.factor_q20, kernels.contrast_channel),
     "brightness": _Point(kernels.factor_q20, kernels.brightness),
     "sharpness": _Point(kernels.factor_q20, kernels.sharpness),
 }
@@ -66,12 +81,16 @@ OPERATIONS: dict[str, str] = {
     "identity": "",
     "autocontrast": "",
     "equalize": "",
+    "equalize_rarest": "",
     "invert": "",
     "posterize": "bits kept, 0..8, int()",
     "solarize": "lowest inverted level, 0..256, int()",
     "solarize_add": "levels added below 128, 0..255, int()",
+    "add_solarize": "share of 110 levels added, and of 255 off the lowest inverted sum, 0..1",
+    "add": "levels added, -255..255, rounded",
     "color": "factor, 0..8",
     "contrast": "factor, 0..8",
+    "contrast_channel": "factor, 0..8",
     "brightness": "factor, 0..8",
     "sharpness": "factor, 0..8",
     "rotate": "deg, counter-clockwise",
@@ -103,7 +122,7 @@ def apply_operations(
 
     Args:
       images: uint8 [B,H,W,C], 1 or 3 channels.
-      operations: an operation's index is its place here. Warps that stand side by side share one gather.
+      operations: an operation's index is its place here.
       op_index: int32 [B,n], n at least 1.
       value_index: int32 [B,n], places in the operation's values; held to the last one, so an operation without a
         value may be given any.
@@ -122,86 +141,67 @@ def apply_operations(
     def one_round(layer: tf.Tensor, number: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         # From the shape in here: XLA then knows the number even where TensorFlow does not know the batch size.
         slots = [-(-image_shape(images)[0] * weight // sum(weights)) for weight in weights]
-        ops, values = tf.gather(op_index, layer, axis=1), tf.gather(value_index, layer, axis=1)
-        centre = None if centre_px is None else tf.gather(centre_px, layer, axis=1)
-        done = tf.reduce_all(tf.gather(counts, layer) <= (number + 1) * tf.stack(slots))
-        images = _one_round(images, operations, ops, values, centre, number, slots, fill, interpolation)
-        images = tf.ensure_shape(images, shape)
-        return tf.where(done, layer + 1, layer), tf.where(done, 0, number + 1), images
+        # The images in the order of their operations; operation i's begin at start[i].
+        order = tf.argsort(tf.gather(op_index, layer, axis=1), stable=True)
+        count = tf.gather(counts, layer)
+        start = tf.cumsum(count, exclusive=True)
+        done = tf.constant(True)
+        for i, operation in enumerate(operations):
+            if operation.name == "identity":
+                continue
+            # Where fewer are left than there are slots, the last one takes the others too and is written repeatedly.
+            place = tf.minimum(number * slots[i] + tf.range(slots[i]), count[i] - 1)
+            chosen = tf.gather(order, tf.maximum(start[i] + place, 0))
+            images = replace(images, chosen, count[i] > number * slots[i], operation, layer)
+            done &= count[i] <= (number + 1) * slots[i]
+        return tf.where(done, layer + 1, layer), tf.where(done, 0, number + 1), tf.ensure_shape(images, shape)
+
+    def replace(
+        images: tf.Tensor, chosen: tf.Tensor, is_drawn: tf.Tensor, operation: Operation, layer: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns `images` with the chosen ones replaced by what the operation makes of them."""
+        part = tf.gather(images, chosen)
+        values = tf.gather(tf.gather(value_index, layer, axis=1), chosen)
+        centre = None if centre_px is None else tf.gather(tf.gather(centre_px, layer, axis=1), chosen)
+
+        def changed() -> tf.Tensor:
+            return tf.ensure_shape(_apply(operation, part, values, centre, fill, interpolation), part.shape)
+
+        # The condition saves the work of an operation that nobody drew. It also keeps XLA from merging all operations
+        # into one loop that asks for each value anew whose it is: that took twice as long.
+        return tf.tensor_scatter_nd_update(images, chosen[:, tf.newaxis], tf.cond(is_drawn, changed, lambda: part))
 
     # One loop over all layers and rounds keeps the XLA program small.
     start = (tf.constant(0), tf.constant(0), images)
     return tf.while_loop(lambda layer, number, images: layer < num_layers, one_round, start)[2]
 
 
-def _one_round(
-    images: tf.Tensor,
-    operations: Sequence[Operation],
-    ops: tf.Tensor,
-    values: tf.Tensor,
-    centre: tf.Tensor | None,
-    number: tf.Tensor,
-    slots: Sequence[Size],
-    fill: int,
-    interpolation: str,
-) -> tf.Tensor:
-    """Applies operation i to its images number * slots[i] .. (number + 1) * slots[i] - 1 and leaves the others."""
-    batch, num_ops = image_shape(images)[0], len(operations)
-    order = tf.argsort(ops, stable=True)
-    start = tf.reduce_sum(tf.cast(ops < tf.range(num_ops)[:, tf.newaxis], tf.int32), 1)
-    first = number * tf.stack(slots)
-    # Each operation's slice; where it has too few images, any others stand in and are not used.
-    position = tf.concat([start[i] + first[i] + tf.range(slots[i]) for i in range(num_ops)], 0)
-    source = tf.gather(order, tf.minimum(position, batch - 1))
-    placed = tf.gather(images, source)
-    placed_values = tf.gather(values, source)
-    placed_centre = None if centre is None else tf.gather(centre, source)
-
-    ends = [sum(slots[: i + 1]) for i in range(num_ops)]
-    results, index = [], 0
-    while index < num_ops:
-        stop = index + 1
-        if operations[index].name in _WARPS:
-            while stop < num_ops and operations[stop].name in _WARPS:
-                stop += 1
-        part = slice(ends[index] - slots[index], ends[stop - 1])
-        at = None if placed_centre is None else placed_centre[part]
-        ours = (operations[index:stop], slots[index:stop])
-        results.append(_apply(*ours, placed[part], placed_values[part], at, fill, interpolation))
-        index = stop
-
-    rank = tf.scatter_nd(order[:, tf.newaxis], tf.range(batch), [batch]) - tf.gather(start + first, ops)
-    limit = tf.gather(tf.stack(slots), ops)
-    begin = tf.gather(tf.stack([end - size for end, size in zip(ends, slots, strict=True)]), ops)
-    mine = tf.gather(tf.concat(results, 0), begin + tf.clip_by_value(rank, 0, limit - 1))
-    return tf.where(tf.reshape((rank >= 0) & (rank < limit), [-1, 1, 1, 1]), mine, images)
-
-
 def _apply(
-    operations: Sequence[Operation],
-    slots: Sequence[Size],
+    operation: Operation,
     images: tf.Tensor,
     values: tf.Tensor,
     centre: tf.Tensor | None,
     fill: int,
     interpolation: str,
 ) -> tf.Tensor:
-    """Applies one operation, or several warps to one slice of the images each."""
-    name = operations[0].name
+    """Applies one operation to all images, each with its own value."""
+    name = operation.name
     if name in _WARPS:
         _, height, width, _ = image_shape(images)
-        parts = tf.split(values, list(slots)) if len(operations) > 1 else [values]
-        matrices = [_matrices(op, part, height, width) for op, part in zip(operations, parts, strict=True)]
-        return kernels.warp(images, tf.concat(matrices, 0), fill)
+        table = tf.convert_to_tensor(_WARPS[name].matrices(np.array(operation.values), height, width))
+        matrices = tf.gather(table, tf.minimum(values, len(operation.values) - 1))
+        if interpolation == "bilinear":
+            return kernels.warp_bilinear(images, matrices, fill)
+        return kernels.warp(images, matrices, fill, _WARPS[name].form)
     if name == "cutout":
         if centre is None:
             raise ValueError("the operation 'cutout' needs centre_px")
-        half_px = _pick([int(value) for value in operations[0].values], values)
+        half_px = _pick([int(value) for value in operation.values], values)
         return kernels.cutout(images, centre[:, 0], centre[:, 1], half_px, fill)
     point = _POINTS[name]
     if point.whole is None:
         return point.kernel(images)
-    return point.kernel(images, _pick([point.whole(value) for value in operations[0].values], values))
+    return point.kernel(images, _pick([point.whole(value) for value in operation.values], values))
 
 
 def _pick(numbers: Sequence[int], index: tf.Tensor) -> int | tf.Tensor:
@@ -209,12 +209,6 @@ def _pick(numbers: Sequence[int], index: tf.Tensor) -> int | tf.Tensor:
     if len(numbers) == 1:
         return numbers[0]
     return tf.gather(tf.constant(numbers, tf.int32), tf.minimum(index, len(numbers) - 1))
-
-
-def _matrices(operation: Operation, index: tf.Tensor, height: Size, width: Size) -> tf.Tensor:
-    """Returns the warp matrices int32 [B,6] of the values at `index` [B]."""
-    table = tf.convert_to_tensor(_WARPS[operation.name](np.array(operation.values), height, width))
-    return tf.gather(table, tf.minimum(index, len(operation.values) - 1))
 
 
 def apply_densely(
@@ -232,7 +226,7 @@ def apply_densely(
         out, values = images, value_index[:, layer]
         centre = None if centre_px is None else centre_px[:, layer]
         for index, operation in enumerate(operations):
-            result = _apply([operation], [tf.shape(images)[0]], images, values, centre, fill, interpolation)
+            result = _apply(operation, images, values, centre, fill, interpolation)
             out = tf.where(tf.reshape(op_index[:, layer] == index, [-1, 1, 1, 1]), result, out)
         images = out
     return images

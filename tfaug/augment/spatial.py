@@ -1,26 +1,43 @@
-"""Standard light augmentation: horizontal flip, and crop after zero padding."""
+"""Flips, crops and zooms: which part of an image is seen, how large, and which way round."""
 
 from __future__ import annotations
 
+import functools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
 from tfaug import images as kernels
 from tfaug import rng
-from tfaug.augment.base import Augmentation, Batch, Choice, Shape
-from tfaug.config import check_range
-from tfaug.schedules import Progress
+from tfaug.augment.base import Augmentation, Batch, Choice, Shape, Size, image_shape
+from tfaug.config import ConfigError, check_choice, check_range
+from tfaug.images import resample
+from tfaug.schedules import Progress, Schedule, check_scheduled, value_at
+
+_INTERPOLATIONS = ("bilinear", "nearest")
+MAX_SIZE_PX = 16383
+NUM_RATIOS = 64
+_NUM_SHARES = 128
+_NUM_FACTORS = 1024
+_SIDE_BITS = 20
+_ROOT_BITS = 8
 
 
 @dataclass(frozen=True)
 class Flip(Augmentation):
-    """Mirrors each image left to right with probability `p`.
+    """Mirrors each image with probability `p`.
 
     Images of any dtype and size keep both; labels pass.
 
     Attributes:
-      p: probability of a flip, 0..1.
+      p: probability of a flip, 0..1, or a schedule.
+      axis: `horizontal` exchanges left and right, `vertical` top and bottom.
+
+    Raises:
+      ConfigError: if a field is out of range.
 
     Example:
       >>> import tensorflow as tf
@@ -29,18 +46,24 @@ class Flip(Augmentation):
       [3, 2, 1]
     """
 
-    p: float = 0.5
+    p: float | Schedule = 0.5
+    axis: str = "horizontal"
 
     def __post_init__(self) -> None:
-        check_range(self, "p", 0, 1)
+        check_scheduled(self, "p", 0, 1)
+        check_choice(self, "axis", ("horizontal", "vertical"))
 
     def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
         """Draws which images are mirrored: `flip` bool [B]."""
-        return {"flip": rng.bernoulli(seed, [shape[0]], self.p)}
+        return {"flip": rng.bernoulli(seed, [shape[0]], value_at(self, "p", progress))}
 
     def apply(self, batch: Batch, choice: Choice) -> Batch:
         """Mirrors the chosen images."""
-        return batch._replace(images=kernels.flip(batch.images, choice["flip"]))
+        if self.axis == "horizontal":
+            return batch._replace(images=kernels.flip(batch.images, choice["flip"]))
+        rows, columns = (tf.range(tf.shape(batch.images)[axis]) for axis in (1, 2))
+        y = tf.where(choice["flip"][:, tf.newaxis, tf.newaxis], rows[::-1, tf.newaxis], rows[:, tf.newaxis])
+        return batch._replace(images=kernels.gather_pixels(batch.images, y, columns[tf.newaxis, tf.newaxis], 0))
 
 
 @dataclass(frozen=True)
@@ -73,3 +96,319 @@ class PadCrop(Augmentation):
         if self.pad_px == 0:
             return batch
         return batch._replace(images=kernels.pad_and_crop(batch.images, choice["top"], choice["left"], self.pad_px))
+
+
+@dataclass(frozen=True)
+class RandomCrop(Augmentation):
+    """Cuts a window out of each image at a uniformly drawn place, and by default brings it back to the image's size.
+
+    All places at which the window lies wholly inside are equally likely. With `resize` the window is resampled
+    (bilinear, without smoothing) and float images are rounded and clipped to 0..255 first; without it, images keep
+    their dtype and become smaller. Labels pass. A window of the image's own size is the identity.
+
+    Choice: `top`, `left` int32 [B], the window's first row and column.
+
+    Attributes:
+      size_px: side of the window, or its (height, width). None: 7/8 of each side, rounded up: the 224 of 256
+        px of the ImageNet networks.
+      resize: whether the window is brought to the size that the image had.
+
+    Raises:
+      ConfigError: if a field is out of range.
+      ValueError: if the window is larger than the images, as far as their size is known when the call is traced.
+
+    Source: the saliency poster's "random cropping"; it gives no sizes, so the window is DERIVED. The 7/8: Krizhevsky et
+    al. 2012 (AlexNet), section 4.1.
+
+    Example:
+      >>> images = tf.zeros([4, 28, 28, 1], tf.uint8)
+      >>> [RandomCrop(22, resize=resize)(images, seed=1).shape.as_list() for resize in (True, False)]
+      [[4, 28, 28, 1], [4, 22, 22, 1]]
+    """
+
+    size_px: int | tuple[int, int] | None = None
+    resize: bool = True
+
+    def __post_init__(self) -> None:
+        _check_size(self)
+        check_choice(self, "resize", (True, False))
+
+    def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
+        """Draws the places; see Augmentation.sample."""
+        for side, size in zip(self._sides(shape), shape[1:3], strict=True):
+            if isinstance(size, int) and side > size:
+                raise ValueError(
+                    f"RandomCrop.size_px is {self.size_px!r}, but the images are {shape[1]} x {shape[2]} px; "
+                    f"allowed: a window that fits into them"
+                )
+        places = [tf.maximum(size - side + 1, 1) for side, size in zip(self._sides(shape), shape[1:3], strict=True)]
+        return {
+            name: rng.randint(rng.fold_in(seed, i), [shape[0]], 0, places[i]) for i, name in enumerate(("top", "left"))
+        }
+
+    def apply(self, batch: Batch, choice: Choice) -> Batch:
+        """Cuts the windows; see Augmentation.apply."""
+        shape = image_shape(batch.images)
+        (height, width), corner = self._sides(shape), (choice["top"], choice["left"])
+        if not self.resize:
+            y, x = (start[:, tf.newaxis] + tf.range(num) for start, num in zip(corner, (height, width), strict=True))
+            images = kernels.gather_pixels(batch.images, y[:, :, tf.newaxis], x[:, tf.newaxis], 0)
+            return batch._replace(images=images)
+        places = [
+            resample.window_places(start, tf.fill(tf.shape(start), side), size)
+            for start, side, size in zip(corner, (height, width), shape[1:3], strict=True)
+        ]
+        return batch._replace(images=resample.resample_grid(kernels.to_uint8(batch.images), *places))
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Returns the shape that images of `shape`, [B, H, W, C], become."""
+        return shape if self.resize else (shape[0], *self._sides(shape), shape[3])
+
+    def _sides(self, shape: Shape) -> tuple[Size, Size]:
+        """Returns the window's height and width."""
+        if self.size_px is not None:
+            return _pair(self.size_px)
+        height, width = ((size * 7 + 7) // 8 for size in shape[1:3])
+        return height, width
+
+
+@dataclass(frozen=True)
+class RandomResizedCrop(Augmentation):
+    """Cuts a window of a drawn size and shape out of each image, at a drawn place, and resamples it to one size.
+
+    The window's share of the area is uniform in `scale` and the logarithm of width over height is uniform in that of
+    `ratio`, among those that fit into the image; the place is uniform among those where the window lies inside. See
+    `draw_windows` for how it is drawn, which takes no tries. The window is resampled without smoothing: PIL's
+    `Image.transform(size, EXTENT, window, BILINEAR)` within one grey level, not `Image.resize`, which averages where it
+    shrinks.
+
+    Images: uint8 [B,H,W,C] with 1 or 3 channels; float images are rounded and clipped to 0..255 first. Labels pass.
+
+    Choice: `box_px` int32 [B, 4], the rows and columns `top, left, bottom, right`, ends excluded; the whole image where
+    there is no crop.
+
+    Attributes:
+      size_px: side of the result, or its (height, width), each 1..16383; None keeps the image's size.
+      scale: lowest and highest share of the area, 0..1; a window has at least 1 px a side.
+      ratio: lowest and highest width over height, 0.01..100.
+      interpolation: `bilinear` or `nearest`.
+      p: probability of a crop per image, 0..1, or a schedule; at 0 the whole image is resampled, so with `size_px` None
+        it is the identity.
+
+    Raises:
+      ConfigError: if a field is out of range.
+
+    Source: Szegedy et al. 2015 (Going deeper with convolutions), section 6, which has 8 % to 100 % of the area and
+    ratios of 3/4 to 4/3; the refine paper's ImageNet recipe (section 4.3).
+
+    Example:
+      >>> images = tf.zeros([4, 40, 60, 3], tf.uint8)
+      >>> RandomResizedCrop(32)(images, seed=1).shape.as_list()
+      [4, 32, 32, 3]
+    """
+
+    size_px: int | tuple[int, int] | None = None
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    interpolation: str = "bilinear"
+    p: float | Schedule = 1.0
+
+    def __post_init__(self) -> None:
+        _check_size(self)
+        check_pair(self, "scale", 0, 1)
+        check_pair(self, "ratio", 0.01, 100)
+        check_choice(self, "interpolation", _INTERPOLATIONS)
+        check_scheduled(self, "p", 0, 1)
+
+    def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
+        """Draws the windows; see Augmentation.sample."""
+        ratios = np.exp(-middles(math.log(self.ratio[0]), math.log(self.ratio[1]), NUM_RATIOS))
+        box = draw_windows(rng.fold_in(seed, 0), shape, self.scale, tuple(ratios), min_px=1)
+        cropped = rng.bernoulli(rng.fold_in(seed, 1), [shape[0]], value_at(self, "p", progress))
+        whole = tf.stack([0, 0, shape[1], shape[2]])
+        return {"box_px": tf.where(cropped[:, tf.newaxis], box, whole)}
+
+    def apply(self, batch: Batch, choice: Choice) -> Batch:
+        """Cuts and resamples; see Augmentation.apply."""
+        _, height, width, _ = self.output_shape(image_shape(batch.images))
+        top, left, bottom, right = tf.unstack(choice["box_px"], axis=1)
+        y = resample.window_places(top, bottom - top, height)
+        x = resample.window_places(left, right - left, width)
+        images = resample.resample_grid(kernels.to_uint8(batch.images), y, x, self.interpolation)
+        return batch._replace(images=images)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Returns the shape that images of `shape`, [B, H, W, C], become."""
+        return shape if self.size_px is None else (shape[0], *_pair(self.size_px), shape[3])
+
+
+@dataclass(frozen=True)
+class RandomScale(Augmentation):
+    """Magnifies each image about its middle by a factor of its own; the image keeps its size.
+
+        out(place) = in(middle + (place - middle) / factor),   bilinear, without smoothing
+
+    Factors are uniform in `scale`, drawn from the middles of 1,024 equal parts of it. At a factor below 1 the picture
+    shrinks and `fill` surrounds it.
+
+    Images: uint8 [B,H,W,C] with 1 or 3 channels; float images are rounded and clipped to 0..255 first. Labels pass.
+
+    Choice: `inverse_q16` int32 [B], 65536 / factor.
+
+    Attributes:
+      scale: lowest and highest factor, 0.1..10.
+      p: probability per image, 0..1, or a schedule; 0 is the identity.
+      fill: grey level 0..255 of what comes from outside the image.
+
+    Raises:
+      ConfigError: if a field is out of range.
+
+    Source: the saliency poster's "scaling"; it gives no factors, so the range is DERIVED: MNIST's digits fill 20 of 28
+    px, and at 1.2 they still lie inside.
+
+    Example:
+      >>> RandomScale(scale=(0.5, 0.5))(tf.fill([1, 4, 4, 1], 9.0), seed=1)[0, 1, :, 0].numpy().tolist()
+      [0, 9, 9, 0]
+    """
+
+    scale: tuple[float, float] = (0.8, 1.2)
+    p: float | Schedule = 1.0
+    fill: int = 0
+
+    def __post_init__(self) -> None:
+        check_pair(self, "scale", 0.1, 10)
+        check_scheduled(self, "p", 0, 1)
+        check_range(self, "fill", 0, 255)
+
+    def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
+        """Draws the factors; see Augmentation.sample."""
+        inverses = np.rint(kernels.Q16 / middles(*self.scale, _NUM_FACTORS)).astype(np.int32)
+        drawn = tf.gather(tf.constant(inverses), rng.randint(rng.fold_in(seed, 0), [shape[0]], 0, _NUM_FACTORS))
+        scaled = rng.bernoulli(rng.fold_in(seed, 1), [shape[0]], value_at(self, "p", progress))
+        return {"inverse_q16": tf.where(scaled, drawn, kernels.Q16)}
+
+    def apply(self, batch: Batch, choice: Choice) -> Batch:
+        """Magnifies; see Augmentation.apply."""
+        _, height, width, _ = image_shape(batch.images)
+        y, x = (resample.zoom_places(choice["inverse_q16"], size) for size in (height, width))
+        return batch._replace(images=resample.resample_grid(kernels.to_uint8(batch.images), y, x, fill=self.fill))
+
+
+def draw_windows(
+    seed: tf.Tensor, shape: Shape, scale: tuple[float, float], ratios: Sequence[float], min_px: int = 0
+) -> tf.Tensor:
+    """Draws a rectangle inside each image: its area and its shape, then its place.
+
+    Papers draw an area and a ratio again and again until the rectangle fits. Here each pair of an area (the middle of
+    one of 128 equal parts of `scale`) and a ratio is a cell, and a cell is drawn uniformly from those whose rectangle
+
+        height = round(sqrt(share ratio H W)),   width = round(sqrt(share / ratio H W))
+
+    fits: what endless tries would give, in one draw. Where none fits, as in very narrow images, all cells are used, cut
+    to the image's sides. All places at which the rectangle lies wholly inside are equally likely.
+
+    Args:
+      seed: int32 [2].
+      shape: [B, H, W, C]; H W up to 2**24.
+      scale: lowest and highest share of the image's area, 0..1.
+      ratios: heights over widths, equally likely.
+      min_px: the shortest side allowed; shorter ones are brought to it.
+
+    Returns:
+      int32 [B, 4], the rows and columns `top, left, bottom, right`, ends excluded.
+    """
+    num, height, width, _ = shape
+    if isinstance(height, int) and isinstance(width, int):
+        known = _known_sides(scale, tuple(ratios), min_px, height, width)
+        sides, num_fit = tf.constant(known), len(known)
+    else:
+        sides, num_fit = _fitting_sides(scale, tuple(ratios), min_px, height, width)
+    drawn = tf.gather(sides, rng.randint(rng.fold_in(seed, 0), [num], 0, num_fit))
+    start = [
+        rng.randint(rng.fold_in(seed, 1 + axis), [num], 0, size - drawn[:, axis] + 1)
+        for axis, size in enumerate((height, width))
+    ]
+    corner = tf.stack(start, 1)
+    return tf.concat([corner, corner + drawn], 1)
+
+
+@functools.lru_cache(maxsize=64)
+def _known_sides(
+    scale: tuple[float, float], ratios: tuple[float, ...], min_px: int, height: int, width: int
+) -> np.ndarray:
+    """Returns `_fitting_sides` of a known size, those that may be drawn, computed once and not in each step."""
+    with tf.init_scope():
+        sides, num = _fitting_sides(scale, ratios, min_px, height, width)
+        return sides.numpy()[: int(num)]
+
+
+def _fitting_sides(
+    scale: tuple[float, float], ratios: tuple[float, ...], min_px: int, height: Size, width: Size
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the height and width of each cell's rectangle, int32 [V,2], and how many, the first, may be drawn.
+
+    In integers, so that sizes known only at run time give the same bits on each device.
+    """
+    share, ratio = middles(*scale, _NUM_SHARES)[:, np.newaxis], np.array(ratios)
+    roots = np.sqrt(np.stack([share * ratio, share / ratio], -1).reshape(-1, 2))
+    factors = tf.constant(np.rint(roots * 2**_SIDE_BITS).astype(np.int64))
+    limits = tf.cast(tf.stack([height, width]), tf.int64)
+    root = _floor_sqrt(limits[0] * limits[1] * 4**_ROOT_BITS)
+    sides = (factors * root + 2 ** (_SIDE_BITS + _ROOT_BITS - 1)) // 2 ** (_SIDE_BITS + _ROOT_BITS)
+    sides = tf.maximum(sides, min_px)
+    too_large = tf.cast(tf.reduce_any(sides > limits, 1), tf.int32)
+    num_fit = tf.reduce_sum(1 - too_large)
+    order = tf.argsort(too_large, stable=True)
+    sides = tf.cast(tf.minimum(tf.gather(sides, order), limits), tf.int32)
+    return sides, tf.where(num_fit == 0, len(roots), num_fit)
+
+
+def _floor_sqrt(square: tf.Tensor) -> tf.Tensor:
+    """Returns the whole part of the square root of an int64 up to 2**40, exactly: float roots differ by device."""
+    root = tf.cast(tf.sqrt(tf.cast(square, tf.float32)), tf.int64)
+    root -= tf.cast(root * root > square, tf.int64)
+    return root + tf.cast((root + 1) * (root + 1) <= square, tf.int64)
+
+
+def middles(low: float, high: float, num: int) -> np.ndarray:
+    """Returns the middles of `num` equal parts of low..high, float64 [num]."""
+    return low + (high - low) * (np.arange(num) + 0.5) / num
+
+
+def check_pair(owner: object, name: str, low: float, high: float) -> None:
+    """Checks that the field `name` of dataclass `owner` is a pair of numbers in low..high, the lower one first.
+
+    Raises:
+      ConfigError: if it is not, naming the class, the field, the value and what is allowed.
+    """
+    pair = getattr(owner, name)
+    numbers = isinstance(pair, tuple) and all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in pair)
+    if not numbers or len(pair) != 2 or not low <= pair[0] <= pair[1] <= high:
+        allowed = f"a pair of numbers in {low:g}..{high:g}, the lower one first"
+        raise ConfigError(f"{type(owner).__name__}.{name} is {pair!r}; allowed: {allowed}")
+
+
+def check_whole(owner: object, name: str, low: int, high: int) -> None:
+    """Checks that the field `name` of dataclass `owner` is a whole number in low..high.
+
+    Raises:
+      ConfigError: if it is not, naming the class, the field, the value and the range.
+    """
+    check_range(owner, name, low, high)
+    value = getattr(owner, name)
+    if not isinstance(value, int):
+        raise ConfigError(f"{type(owner).__name__}.{name} is {value!r}; allowed: a whole number in {low}..{high}")
+
+
+def _check_size(op: RandomCrop | RandomResizedCrop) -> None:
+    """Refuses a size that is not None, a side, or a pair of sides."""
+    sides = (1, 1) if op.size_px is None else _pair(op.size_px)
+    whole = isinstance(sides, tuple) and all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
+    if not whole or len(sides) != 2 or not all(1 <= side <= MAX_SIZE_PX for side in sides):
+        allowed = f"None, a side in 1..{MAX_SIZE_PX}, or (height, width)"
+        raise ConfigError(f"{type(op).__name__}.size_px is {op.size_px!r}; allowed: {allowed}")
+
+
+def _pair(size_px: int | tuple[int, int]) -> tuple[int, int]:
+    """Returns height and width."""
+    return size_px if isinstance(size_px, tuple) else (size_px, size_px)

@@ -16,6 +16,8 @@ _EXPERIMENT = ("run", "train", "export", "serve", "evaluate", "report")
 # Command -> the module in which it lives; imported when it is asked for.
 COMMANDS: dict[str, str] = {
     **dict.fromkeys(_EXPERIMENT, "tfaug.cli.experiment"),
+    "preview": "tfaug.cli.preview",
+    "data augment": "tfaug.cli.data",
 }
 
 

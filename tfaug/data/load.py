@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import json
 import os
 import pathlib
 import re
 import zipfile
 import zlib
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
@@ -24,7 +26,10 @@ from tfaug.data import digits
 from tfaug.data.split import Split, balanced_subset, stratified_split
 from tfaug.files import atomic_file
 
-_CACHE_FORMAT = 1
+PARTS = ("train", "validation", "test")
+
+_CACHE_FORMAT = 2
+_ARRAYS = tuple(field.name for field in dataclasses.fields(Split))
 _BATCH = 1024  # images decoded at a time
 # What numpy raises for a file that is no .npz, is cut short, was changed or holds Python objects.
 _DAMAGED = (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
@@ -40,8 +45,10 @@ class DataConfig:
       data_dir: the TFDS folder; '' is the environment's TFDS_DATA_DIR, else TFDS's own default.
       train_split: the TFDS split to train and validate on; slices such as 'train[:80%]' serve sets with one split only.
       test_split: the TFDS split to test on.
-      validation_fraction: the share of the training examples held out for every choice, 0.001..0.5. 0 is refused:
-        without it choices would fall on the test set.
+      validation_split: the TFDS split to make every choice on, for sets that have one; '' holds a part of the training
+        examples out.
+      validation_fraction: the share of the training examples held out for every choice, 0.001..0.5, unless
+        `validation_split` is named. 0 is refused: without it choices would fall on the test set.
       split_seed: which examples are held out (and which form the subset), 0 or more.
       num_train_examples: 0 trains on all that are not held out, else on a class-balanced subset of that many of them.
         The held-out part does not depend on it.
@@ -52,6 +59,7 @@ class DataConfig:
     data_dir: str = ""
     train_split: str = "train"
     test_split: str = "test"
+    validation_split: str = ""
     validation_fraction: float = 0.1
     split_seed: int = 0
     num_train_examples: int = 0
@@ -108,12 +116,30 @@ def user_cache_dir() -> pathlib.Path:
     return pathlib.Path(folder).expanduser()
 
 
+class Parts(NamedTuple):
+    """Some parts of a data set.
+
+    Attributes:
+      splits: what each part's name stands for.
+      class_names: one name a class.
+      source: the name and version of the set that they were read from, as in 'cifar10/3.0.2'.
+    """
+
+    splits: dict[str, Split]
+    class_names: tuple[str, ...]
+    source: str
+
+
 def load_data(config: DataConfig, cache_dir: str | os.PathLike[str] | None = None) -> ImageData:
     """Loads the data of a config: train, validation and test part, class names, mean and deviation.
 
     Reading is deterministic: records in the order in which they are stored, never shuffled here. An example keeps the
     set's own `id`; where the set has none (MNIST), its place in the order of reading is made into one: 'train_00017' is
     example 17, counted from 0, of the records of split 'train'.
+
+    A set of augmented copies, as `tfaug data augment` writes them, keeps its soft labels in `Split.probs`; the labels
+    are then the classes of the largest share. Where its validation part is held out of the training examples, all
+    copies of one original go to the same part.
 
     Args:
       config: which data.
@@ -125,20 +151,54 @@ def load_data(config: DataConfig, cache_dir: str | os.PathLike[str] | None = Non
 
     Raises:
       ConfigError: if the set is unknown, absent and not to be downloaded, or no classification set of uint8 images of
-        one fixed size; if its train and test split overlap; or if a part of the asked size cannot be made.
+        one fixed size; if two of its parts overlap; or if a part of the asked size cannot be made.
     """
+    splits, class_names, _ = load_parts(config, PARTS, cache_dir)
+    mean, std = _mean_and_std(splits["train"].images)
+    return ImageData(config.name, splits["train"], splits["validation"], splits["test"], class_names, mean, std)
+
+
+def load_parts(config: DataConfig, parts: Iterable[str], cache_dir: str | os.PathLike[str] | None = None) -> Parts:
+    """Loads the named parts of a config's data, reading no more than they need; see `load_data`.
+
+    Args:
+      config: which data.
+      parts: some of `PARTS`.
+      cache_dir: as in `load_data`.
+
+    Raises:
+      ConfigError: as `load_data`, of the parts that are asked for.
+    """
+    parts = tuple(parts)
+    if not parts or not set(parts) <= set(PARTS):
+        raise ConfigError(f"parts are {', '.join(parts) or 'none'}; allowed: {', '.join(PARTS)}")
+    splits: dict[str, Split] = {}
+    wants_train = "train" in parts or ("validation" in parts and not config.validation_split)
     if config.name == "digits":
-        (whole, test), class_names = digits.load_digits(), digits.CLASS_NAMES
+        if config.validation_split:
+            raise ConfigError(
+                f"DataConfig.validation_split is {config.validation_split!r}, but 'digits' has no such split; allowed: "
+                "'', which holds validation_fraction of the training examples out"
+            )
+        (whole, splits["test"]), class_names, source = digits.load_digits(), digits.CLASS_NAMES, "digits"
     else:
         builder = _find_builder(config.name, config.data_dir)
-        _check_disjoint(builder, config)
+        _check_disjoint(builder, config, parts)
         keys = _find_features(builder, config.name)
-        whole = _read_split(builder, config.train_split, keys, cache_dir)
-        test = _read_split(builder, config.test_split, keys, cache_dir)
-        class_names = _class_names(builder, keys)
-    train, validation = _hold_out(whole, config)
-    mean, std = _mean_and_std(train.images)
-    return ImageData(config.name, train, validation, test, class_names, mean, std)
+        class_names, source = _class_names(builder, keys), builder.info.full_name
+        if wants_train:
+            whole = _read_split(builder, config.train_split, keys, cache_dir)
+        for part, split in (("validation", config.validation_split), ("test", config.test_split)):
+            if part in parts and split:
+                splits[part] = _read_split(builder, split, keys, cache_dir)
+    if wants_train:
+        if config.validation_split:
+            kept = np.arange(len(whole))
+        else:
+            kept, held_out = _hold_out(whole, config)
+            splits["validation"] = whole.take(held_out)
+        splits["train"] = whole.take(_subset(whole, kept, config))
+    return Parts({part: splits[part] for part in parts}, class_names, source)
 
 
 def load_test_set(
@@ -273,8 +333,18 @@ def _prepared_versions(builder: Any) -> list[str]:
     return [str(path) for path in sorted(numbered, key=lambda path: [int(part) for part in path.name.split(".")])]
 
 
-def _find_features(builder: Any, name: str) -> tuple[str, str, str | None]:
-    """The names of the image, label and id feature (None: the set has no id)."""
+class _Keys(NamedTuple):
+    """The names of the features of a set; None: it has no such feature."""
+
+    image: str
+    label: str
+    id: str | None
+    probs: str | None
+    original_id: str | None
+
+
+def _find_features(builder: Any, name: str) -> _Keys:
+    """Finds the features that hold the image, the label and what else an example may have."""
     import tensorflow_datasets as tfds
 
     features = builder.info.features
@@ -300,13 +370,23 @@ def _find_features(builder: Any, name: str) -> tuple[str, str, str | None]:
             f"data set {name!r}: feature {image_key!r} is {np.dtype(image.np_dtype).name} {list(image.shape)}; "
             "allowed: uint8 images [H, W, C] of one fixed size"
         )
-    has_id = "id" in features and features["id"].shape == ()
-    return image_key, label_key, "id" if has_id else None
+
+    def optional(key: str, shape: tuple[int, ...], dtype: Any) -> str | None:
+        found = key in features and features[key].shape == shape and features[key].np_dtype == dtype
+        return key if found and key not in (image_key, label_key) else None
+
+    return _Keys(
+        image_key,
+        label_key,
+        id="id" if "id" in features and features["id"].shape == () else None,
+        probs=optional("label", (features[label_key].num_classes,), np.float32),
+        original_id=optional("original_id", (), np.object_),
+    )
 
 
-def _class_names(builder: Any, keys: tuple[str, str, str | None]) -> tuple[str, ...]:
+def _class_names(builder: Any, keys: _Keys) -> tuple[str, ...]:
     """The label feature's names; numbers where the set names none."""
-    label = builder.info.features[keys[1]]
+    label = builder.info.features[keys.label]
     return tuple(label.names or map(str, range(label.num_classes)))
 
 
@@ -327,21 +407,26 @@ def _instructions(builder: Any, split: str) -> list[tuple[str, int, int]]:
     ]
 
 
-def _check_disjoint(builder: Any, config: DataConfig) -> None:
-    """Refuses train and test splits that share records."""
-    for train_file, train_first, train_number in _instructions(builder, config.train_split):
-        for test_file, test_first, test_number in _instructions(builder, config.test_split):
-            shared = min(train_first + train_number, test_first + test_number) - max(train_first, test_first)
-            if train_file == test_file and shared > 0:
+def _check_disjoint(builder: Any, config: DataConfig, parts: tuple[str, ...]) -> None:
+    """Refuses parts whose splits share records."""
+    fields = {"train": "train_split", "validation": "validation_split", "test": "test_split"}
+    if "validation" in parts and not config.validation_split:
+        fields["validation"] = "train_split"  # the part held out
+    wanted = dict.fromkeys(fields[part] for part in PARTS if part in parts)
+    for one, two in itertools.combinations(wanted, 2):
+        first, second = getattr(config, one), getattr(config, two)
+        for (file, start, number), (other_file, other_start, other_number) in itertools.product(
+            _instructions(builder, first), _instructions(builder, second)
+        ):
+            shared = min(start + number, other_start + other_number) - max(start, other_start)
+            if file == other_file and shared > 0:
                 raise ConfigError(
-                    f"data set {config.name!r}: train_split {config.train_split!r} and test_split "
-                    f"{config.test_split!r} share {shared} examples; allowed: splits without a common example"
+                    f"data set {config.name!r}: {one} {first!r} and {two} {second!r} share {shared} examples; allowed: "
+                    "splits without a common example"
                 )
 
 
-def _read_split(
-    builder: Any, split: str, keys: tuple[str, str, str | None], cache_dir: str | os.PathLike[str] | None
-) -> Split:
+def _read_split(builder: Any, split: str, keys: _Keys, cache_dir: str | os.PathLike[str] | None) -> Split:
     """Reads a split from the cache if that holds exactly it, else from the records, filling the cache."""
     import tensorflow as tf
 
@@ -357,8 +442,9 @@ def _read_split(
     if cached is not None:
         return cached
     decoded = _decode_split(builder, split, keys)
+    arrays = {name: rows for name in _ARRAYS if (rows := getattr(decoded, name)) is not None}
     with atomic_file(path) as partial:
-        np.savez(partial, images=decoded.images, labels=decoded.labels, ids=decoded.ids, key=np.array(key))
+        np.savez(partial, key=np.array(key), **arrays)
     return decoded
 
 
@@ -367,7 +453,7 @@ def _read_cache(path: pathlib.Path, key: str) -> Split | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             if str(file["key"]) == key:
-                return Split(file["images"], file["labels"], file["ids"])
+                return Split(**{name: file[name] for name in _ARRAYS if name in file.files})
         logging.info("%s was made from other records: making it again", path)
     except FileNotFoundError:
         pass
@@ -376,62 +462,79 @@ def _read_cache(path: pathlib.Path, key: str) -> Split | None:
     return None
 
 
-def _decode_split(builder: Any, split: str, keys: tuple[str, str, str | None]) -> Split:
+def _decode_split(builder: Any, split: str, keys: _Keys) -> Split:
     """Decodes a split from its records, in their order."""
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
-    image_key, label_key, id_key = keys
     options = tf.data.Options()
     options.deterministic = True
     # One file after the other: the order of reading is the order of the records.
     read_config = tfds.ReadConfig(options=options, interleave_cycle_length=1, try_autocache=False)
     dataset = builder.as_dataset(split=split, shuffle_files=False, read_config=read_config)
     num_examples = sum(number for _, _, number in _instructions(builder, split))
+    num_classes = builder.info.features[keys.label].num_classes
     name = f"{builder.info.full_name} {split}"
     logging.info("decoding %s: %d images", name, num_examples)
-    images = np.empty((num_examples, *builder.info.features[image_key].shape), np.uint8)
+    images = np.empty((num_examples, *builder.info.features[keys.image].shape), np.uint8)
     labels = np.empty(num_examples, np.int64)
-    ids: list[str] = []
+    probs = None if keys.probs is None else np.empty((num_examples, num_classes), np.float32)
+    texts: dict[str, list[str]] = {key: [] for key in (keys.id, keys.original_id) if key is not None}
     start = 0
     # On a terminal a bar appears once decoding has taken two seconds.
     with tqdm(total=num_examples, desc=f"decoding {name}", unit=" images", delay=2, disable=None) as bar:
         wanted = [key for key in keys if key is not None]
         for batch in dataset.map(lambda row: {key: row[key] for key in wanted}).batch(_BATCH).as_numpy_iterator():
-            stop = start + len(batch[label_key])
-            images[start:stop] = batch[image_key]
-            labels[start:stop] = batch[label_key]
-            if id_key is not None:
-                ids.extend(v.decode() if isinstance(v, bytes) else str(v) for v in batch[id_key])
+            stop = start + len(batch[keys.label])
+            images[start:stop] = batch[keys.image]
+            labels[start:stop] = batch[keys.label]
+            if probs is not None:
+                probs[start:stop] = batch[keys.probs]
+            for key, values in texts.items():
+                values.extend(v.decode() if isinstance(v, bytes) else str(v) for v in batch[key])
             bar.update(stop - start)
             start = stop
     if start != num_examples:
         raise ConfigError(f"{name} holds {start} examples where its index says {num_examples}; prepare it again")
-    num_classes = builder.info.features[label_key].num_classes
     if num_examples and not 0 <= labels.min() <= labels.max() < num_classes:
         raise ConfigError(
             f"{name} has labels {labels.min()}..{labels.max()}; allowed: 0..{num_classes - 1} (-1 means unlabelled)"
         )
-    if id_key is None:
-        ids = [f"{split}_{i:05d}" for i in range(num_examples)]
-    return Split(images, labels, np.array(ids, dtype=np.str_))
+    if probs is not None:
+        labels = probs.argmax(axis=1).astype(np.int64)
+    if keys.id is None:
+        ids = np.array([f"{split}_{i:05d}" for i in range(num_examples)])
+    else:
+        ids = np.array(texts[keys.id], dtype=np.str_)
+    original_ids = None if keys.original_id is None else np.array(texts[keys.original_id], dtype=np.str_)
+    return Split(images, labels, ids, probs, original_ids)
 
 
-def _hold_out(whole: Split, config: DataConfig) -> tuple[Split, Split]:
-    """Cuts the validation part off the training examples, then the subset asked for."""
-    num_validation = round(len(whole) * config.validation_fraction)
+def _hold_out(whole: Split, config: DataConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Which training examples to keep and which to hold out; copies of one original stay together."""
+    if whole.original_ids is None:
+        first = group = np.arange(len(whole))
+    else:
+        _, first, group = np.unique(whole.original_ids, return_index=True, return_inverse=True)
+    num_validation = round(len(first) * config.validation_fraction)
     if num_validation < 1:
         raise ConfigError(
-            f"DataConfig.validation_fraction is {config.validation_fraction:g} of {len(whole)} training examples: "
+            f"DataConfig.validation_fraction is {config.validation_fraction:g} of {len(first)} training examples: "
             "nothing to validate on; allowed: a fraction that gives 1 example or more"
         )
-    kept, held_out = stratified_split(whole.labels, num_validation, seed=config.split_seed)
-    if config.num_train_examples:
-        try:
-            kept = kept[balanced_subset(whole.labels[kept], config.num_train_examples, seed=config.split_seed)]
-        except ValueError as error:
-            raise ConfigError(f"DataConfig.num_train_examples: {error}") from error
-    return whole.take(kept), whole.take(held_out)
+    _, held_out = stratified_split(whole.labels[first], num_validation, seed=config.split_seed)
+    is_held_out = np.isin(group, held_out)
+    return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
+
+
+def _subset(whole: Split, kept: np.ndarray, config: DataConfig) -> np.ndarray:
+    """The positions among `kept` that are to be trained on."""
+    if not config.num_train_examples:
+        return kept
+    try:
+        return kept[balanced_subset(whole.labels[kept], config.num_train_examples, seed=config.split_seed)]
+    except ValueError as error:
+        raise ConfigError(f"DataConfig.num_train_examples: {error}") from error
 
 
 def _mean_and_std(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

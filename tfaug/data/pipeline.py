@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import tensorflow as tf
 
 from tfaug import rng
 from tfaug.augment.base import Batch
 from tfaug.config import ConfigError
 from tfaug.data.load import Split
+from tfaug.schedules import Progress
 
-BatchFunction = Callable[[Batch, tf.Tensor], Batch]
+BatchFunction = Callable[[Batch, tf.Tensor, Progress], Batch]
 
 
 def step_seed(seed: tf.Tensor, step: tf.Tensor | int, replica: tf.Tensor | int) -> tf.Tensor:
@@ -25,24 +25,24 @@ def step_seed(seed: tf.Tensor, step: tf.Tensor | int, replica: tf.Tensor | int) 
 
 
 def augment_replicas(
-    function: BatchFunction, batch: Batch, seed: tf.Tensor, step: tf.Tensor, num_replicas: int
+    function: BatchFunction, batch: Batch, seed: tf.Tensor, progress: Progress, num_replicas: int
 ) -> Batch:
     """Augments each replica's equal share of a global batch by itself, as the replicas would on their devices.
 
     Args:
-      function: `function(batch, seed) -> batch`.
+      function: `function(batch, seed, progress) -> batch`.
       batch: images [B, H, W, C] and labels [B, K], B a multiple of `num_replicas`.
       seed: of the phase, int32 [2].
-      step: scalar, counted from the start of the phase.
+      progress: the step, counted from the start of the phase, and the steps of the phase.
       num_replicas: 1 or more.
 
     Returns:
       The augmented shares, one after the other.
     """
     if num_replicas == 1:
-        return function(batch, step_seed(seed, step, 0))
+        return function(batch, step_seed(seed, progress.step, 0), progress)
     shares = [
-        function(Batch(images, labels), step_seed(seed, step, replica))
+        function(Batch(images, labels), step_seed(seed, progress.step, replica), progress)
         for replica, (images, labels) in enumerate(
             zip(tf.split(batch.images, num_replicas), tf.split(batch.labels, num_replicas), strict=True)
         )
@@ -69,8 +69,9 @@ def training_batches(
       batch_size: B; the last images of an epoch that do not fill a batch are left out (the order differs each epoch).
       seed: of the phase, int32 [2].
       first_epoch: where to start; a restarted run sees the same batches from there on.
-      num_epochs: where to stop.
-      augment: applied on the host, per replica share; None leaves the images as they are.
+      num_epochs: of the phase, where to stop.
+      augment: `function(batch, seed, progress) -> batch` applied on the host, per replica share; None leaves the images
+        as they are.
       num_replicas: how many replicas share a batch.
 
     Returns:
@@ -85,7 +86,7 @@ def training_batches(
             f"batch_size is {batch_size}, but there are {num_examples} training images; allowed: 1..{num_examples}"
         )
     steps_per_epoch = num_examples // batch_size
-    images, labels = tf.constant(split.images), tf.constant(split.labels)
+    images, labels = tf.constant(split.images), tf.constant(split.label_rows(num_classes))
     order_seed, augment_seed = rng.fold_in(seed, 0), rng.fold_in(seed, 1)
 
     def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -94,9 +95,10 @@ def training_batches(
         return tf.data.Dataset.from_tensor_slices(rows).enumerate(epoch * steps_per_epoch)
 
     def load(step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        batch = Batch(tf.gather(images, rows), tf.one_hot(tf.gather(labels, rows), num_classes))
+        batch = Batch(tf.gather(images, rows), tf.gather(labels, rows))
         if augment is not None:
-            batch = augment_replicas(augment, batch, augment_seed, step, num_replicas)
+            progress = Progress(step, num_epochs * steps_per_epoch)
+            batch = augment_replicas(augment, batch, augment_seed, progress, num_replicas)
         return batch.images, batch.labels
 
     batches = tf.data.Dataset.range(first_epoch, num_epochs).flat_map(epoch_of)
@@ -113,5 +115,5 @@ def augmentation_seed(seed: tf.Tensor) -> tf.Tensor:
 
 def evaluation_batches(split: Split, *, num_classes: int, batch_size: int) -> tf.data.Dataset:
     """Returns (images, labels) batches of `split` in its own order, the last one as short as it comes."""
-    labels = np.eye(num_classes, dtype=np.float32)[split.labels]
+    labels = split.label_rows(num_classes)
     return tf.data.Dataset.from_tensor_slices((split.images, labels)).batch(batch_size).prefetch(2)

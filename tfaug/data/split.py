@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 # The purposes that draw from one seed: each reads a stream of its own, so that no two choices are correlated.
-_HELD_OUT, _SUBSET = 1, 2
+_HELD_OUT, _SUBSET, _ORDER = 1, 2, 3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -22,14 +22,18 @@ class Split:
       images: uint8 [N, H, W, C], 0..255.
       labels: int64 [N], class numbers from 0.
       ids: str [N], the name each example keeps wherever it goes.
+      probs: float32 [N, K], the soft labels of examples that have them (each row sums to 1); None: the labels are all.
+      original_ids: str [N], where the examples are augmented copies, what each is a copy of; else None.
 
     Raises:
-      ValueError: if an array has another dtype or rank, or the three differ in length.
+      ValueError: if an array has another dtype or rank, or they differ in length.
     """
 
     images: np.ndarray
     labels: np.ndarray
     ids: np.ndarray
+    probs: np.ndarray | None = None
+    original_ids: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
@@ -41,13 +45,28 @@ class Split:
         if not len(self.images) == len(self.labels) == len(self.ids):
             counts = f"{len(self.images)} images, {len(self.labels)} labels and {len(self.ids)} ids"
             raise ValueError(f"{counts}; allowed: as many of each")
+        if self.probs is not None and (self.probs.dtype != np.float32 or self.probs.shape[:-1] != (len(self),)):
+            raise ValueError(f"probs are {_describe(self.probs)}; allowed: float32 [{len(self)}, K]")
+        if self.original_ids is not None and (
+            self.original_ids.dtype.kind != "U" or self.original_ids.shape != (len(self),)
+        ):
+            raise ValueError(f"original_ids are {_describe(self.original_ids)}; allowed: str [{len(self)}]")
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, index: np.ndarray) -> Split:
         """Returns the examples at `index` (int64 [M]), in that order, as copies."""
-        return Split(self.images[index], self.labels[index], self.ids[index])
+        optional = (None if rows is None else rows[index] for rows in (self.probs, self.original_ids))
+        return Split(self.images[index], self.labels[index], self.ids[index], *optional)
+
+    def label_rows(self, num_classes: int) -> np.ndarray:
+        """Returns what to train on, float32 [N, num_classes]: the soft labels, or one-hot rows where there are none."""
+        if self.probs is None:
+            return np.eye(num_classes, dtype=np.float32)[self.labels]
+        if self.probs.shape[1] != num_classes:
+            raise ValueError(f"the soft labels have {self.probs.shape[1]} classes; allowed: {num_classes}")
+        return self.probs
 
 
 def stratified_split(labels: np.ndarray, num_held_out: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -109,6 +128,23 @@ def balanced_subset(labels: np.ndarray, num_examples: int, *, seed: int) -> np.n
             f"{counts[short]}; allowed: 1..{counts.min() * len(counts)}"
         )
     return _take_per_class(labels, shares, seed, _SUBSET)
+
+
+def shuffled_order(num_examples: int, *, seed: int, counter: int = 0) -> np.ndarray:
+    """Draws an order of examples, each order being equally likely.
+
+    Args:
+      num_examples: N, 0 or more.
+      seed: 0 .. 2^64 - 1.
+      counter: 0 .. 2^64 - 1; every number has an order of its own.
+
+    Returns:
+      int64 [N], the positions 0 .. N - 1.
+
+    Raises:
+      ValueError: if an argument is out of range.
+    """
+    return np.argsort(_words(num_examples, seed, _ORDER, counter), kind="stable")
 
 
 def _take_per_class(labels: np.ndarray, shares: np.ndarray, seed: int, purpose: int) -> np.ndarray:

@@ -6,16 +6,28 @@ XLA with an unknown batch size, and integers (fixed point, Q16: 65536 is 1) make
 tf.data and XLA, on any device. The kernels that only move or cover pixels (`flip`, `pad_and_crop`, `gather_pixels`,
 `cutout`) take any dtype.
 
-Against PIL: warps, equalize, solarize, posterize and the grey levels are equal; autocontrast and blends whose factor
-is not a multiple of 0.02 may be one grey level off at rare places where PIL's own floating-point rounding decides.
+Against PIL: nearest warps, equalize, solarize, posterize and the grey levels are equal; autocontrast, blends and
+bilinear warps may be one grey level off at rare places where PIL's own floating-point rounding decides. The tests in
+tests/test_images_exact.py print how many.
 """
 
 from tfaug.images.base import Q16, to_uint8
-from tfaug.images.blends import brightness, color, contrast, factor_q20, grayscale, sharpness
+from tfaug.images.blends import (
+    brightness,
+    color,
+    contrast,
+    contrast_channel,
+    factor_q20,
+    grayscale,
+    sharpness,
+)
 from tfaug.images.tables import (
+    add,
+    add_solarize,
     apply_tables,
     autocontrast,
     equalize,
+    equalize_rarest,
     histogram,
     invert,
     posterize,
@@ -25,7 +37,9 @@ from tfaug.images.tables import (
 from tfaug.images.warps import (
     cutout,
     flip,
+    gather_columns,
     gather_pixels,
+    gather_rows,
     pad_and_crop,
     rotation,
     shear_x,
@@ -33,20 +47,27 @@ from tfaug.images.warps import (
     translation,
     translation_fraction,
     warp,
+    warp_bilinear,
 )
 
 __all__ = [
     "Q16",
+    "add",
+    "add_solarize",
     "apply_tables",
     "autocontrast",
     "brightness",
     "color",
     "contrast",
+    "contrast_channel",
     "cutout",
     "equalize",
+    "equalize_rarest",
     "factor_q20",
     "flip",
+    "gather_columns",
     "gather_pixels",
+    "gather_rows",
     "grayscale",
     "histogram",
     "invert",
@@ -62,4 +83,5 @@ __all__ = [
     "translation",
     "translation_fraction",
     "warp",
+    "warp_bilinear",
 ]

@@ -30,6 +30,33 @@ def solarize(images: tf.Tensor, threshold: IntOrTensor) -> tf.Tensor:
     return tf.where(tf.cast(images, tf.int32) < per_image(threshold), images, 255 - images)
 
 
+def add(images: tf.Tensor, addition: IntOrTensor) -> tf.Tensor:
+    """Adds `addition` (-255..255) to all values, clipped to 0..255."""
+    check_images(images)
+    return tf.cast(tf.clip_by_value(tf.cast(images, tf.int32) + per_image(addition), 0, 255), tf.uint8)
+
+
+def add_solarize(images: tf.Tensor, share: IntOrTensor) -> tf.Tensor:
+    """Adds 110 `share` to all values, clipped, then inverts those at or above 255 (1 - `share`).
+
+    Exactly so for the values that are inverted; what is added to them is rounded to whole levels.
+
+    Args:
+      images: uint8 [B,H,W,C].
+      share: 0..1 in Q20 (`factor_q20`), int or int32 [B].
+
+    Returns:
+      uint8 [B,H,W,C].
+
+    Source: keras-cv 0.9, layers.Solarization with the factors of layers.RandAugment.
+    """
+    check_images(images)
+    # x + 110 s >= 255 (1 - s) from this x on. 183 makes up for the share's own rounding (at most 365 / 2).
+    lowest_inverted = 255 - (365 * share + 183) // 2**20
+    added = add(images, (110 * share + 2**19) // 2**20)
+    return tf.where(tf.cast(images, tf.int32) < per_image(lowest_inverted), added, 255 - added)
+
+
 def solarize_add(images: tf.Tensor, addition: IntOrTensor, threshold: int = 128) -> tf.Tensor:
     """Adds `addition` to the values below `threshold`, clipped to 0..255."""
     check_images(images)
@@ -98,11 +125,10 @@ def apply_tables(images: tf.Tensor, tables: tf.Tensor) -> tf.Tensor:
       uint8 [B,H,W,C].
     """
     check_images(images)
-    looked_up = [
-        tf.gather(tf.reshape(tables[:, channel], [-1]), _table_index(images, channel))
-        for channel in range(num_channels(images))
-    ]
-    return tf.stack(looked_up, -1)
+    channels = num_channels(images)
+    # One table of all channels: three look-ups side by side take XLA half as long again.
+    index = tf.cast(images, tf.int32) + tf.range(channels) * 256
+    return tf.gather(tf.reshape(tables, [size_of(images, 0), channels * 256]), index, batch_dims=1)
 
 
 def _count_below(counts: tf.Tensor) -> tf.Tensor:
@@ -127,11 +153,29 @@ def equalize(images: tf.Tensor) -> tf.Tensor:
     table[v] = (step // 2 + #{x < v}) // step,  step = (H W - #{x = max}) // 255; a channel with step 0 stays as it is.
     Images of up to 2**21 pixels.
     """
-    counts = histogram(images)
-    below = _count_below(counts)
+    below = _count_below(histogram(images))
     num_pixels = size_of(images, 1) * size_of(images, 2)
     # The pixels that are not of the highest value: the largest prefix sum that is short of all pixels.
-    step = tf.reduce_max(tf.where(below < num_pixels, below, 0), -1, keepdims=True) // 255
+    others = tf.reduce_max(tf.where(below < num_pixels, below, 0), -1, keepdims=True)
+    return _equalize(images, below, others // 255)
+
+
+def equalize_rarest(images: tf.Tensor) -> tf.Tensor:
+    """Flattens the histogram as `equalize` does, with step = (H W - #{x = the rarest value there is}) // 255.
+
+    Images of up to 2**21 pixels.
+
+    Source: keras-cv 0.9, layers.Equalization. Where the highest value is not the rarest one its step is the larger, and
+    small images come out darker.
+    """
+    counts = histogram(images)
+    num_pixels = size_of(images, 1) * size_of(images, 2)
+    others = num_pixels - tf.reduce_min(tf.where(counts > 0, counts, num_pixels), -1, keepdims=True)
+    return _equalize(images, _count_below(counts), others // 255)
+
+
+def _equalize(images: tf.Tensor, below: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    """Returns (step // 2 + below[x]) // step up to 255, or x where the step is 0; `step` is int32 [B,C,1]."""
     half = tf.cast(step // 2, tf.float32) + 0.5
     # The half keeps the quotient 1 / (2 step) or more away from any whole number: its rounding cannot matter.
     quotient = (tf.cast(below, tf.float32) + half) * (1.0 / tf.cast(tf.maximum(step, 1), tf.float32))

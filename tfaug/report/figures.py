@@ -332,9 +332,11 @@ def _sheet(names: Sequence[str], images: np.ndarray, scale: int, gap_px: int = 4
         top = gap_px + i * row_px
         sheet.paste(row, (label_px, top), row)
         title, settings = split_name(name)
-        lines = [(_fit(title, _font(15), label_px - 10), _font(15), "ink")]
+        lines = [(fit_text(title, open_font(15), label_px - 10), open_font(15), "ink")]
         num_more = max(0, (row_px - 24) // 14)
-        lines += [(line, _font(11), "muted") for line in _wrap(settings, _font(11), label_px - 14)[:num_more]]
+        lines += [
+            (line, open_font(11), "muted") for line in wrap_text(settings, open_font(11), label_px - 14)[:num_more]
+        ]
         heights = [20 if i == 0 else 14 for i in range(len(lines))]
         y = top + (strips[0].height - sum(heights)) / 2
         for (text, font, color), height in zip(lines, heights, strict=True):
@@ -343,7 +345,7 @@ def _sheet(names: Sequence[str], images: np.ndarray, scale: int, gap_px: int = 4
     return sheet
 
 
-def _fit(text: str, font: ImageFont.FreeTypeFont, width_px: float) -> str:
+def fit_text(text: str, font: ImageFont.FreeTypeFont, width_px: float) -> str:
     """Cuts a text that is too wide."""
     if font.getlength(text) <= width_px:
         return text
@@ -352,14 +354,14 @@ def _fit(text: str, font: ImageFont.FreeTypeFont, width_px: float) -> str:
     return text + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def _wrap(text: str, font: ImageFont.FreeTypeFont, width_px: float) -> list[str]:
+def wrap_text(text: str, font: ImageFont.FreeTypeFont, width_px: float) -> list[str]:
     """Breaks a text between words."""
     lines: list[str] = []
     for word in text.split():
         if lines and font.getlength(f"{lines[-1]} {word}") <= width_px:
             lines[-1] += f" {word}"
         else:
-            lines.append(_fit(word, font, width_px))
+            lines.append(fit_text(word, font, width_px))
     return lines
 
 
@@ -386,7 +388,7 @@ def readme_picture(run: rows.Run, summary: Mapping[str, Any]) -> Image.Image:
     chart_height = height // len(charts) - title_px
     for i, (title, draw) in enumerate(charts):
         top = pad + i * (chart_height + title_px)
-        pen.text((x + 6, top + 8), title, COLORS["ink"], _font(17))
+        pen.text((x + 6, top + 8), title, COLORS["ink"], open_font(17))
         picture.paste(png(draw, (width - pad - x, chart_height), scale=1.2), (x, top + title_px))
     return picture
 
@@ -431,6 +433,6 @@ def _png_bytes(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _font(size_px: int) -> ImageFont.FreeTypeFont:
+def open_font(size_px: int) -> ImageFont.FreeTypeFont:
     """Opens the font that comes with matplotlib: the same on every machine."""
     return ImageFont.truetype(os.path.join(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size_px)

@@ -28,7 +28,7 @@ from tfaug.data.pipeline import (
     training_batches,
 )
 from tfaug.models import StagedModel
-from tfaug.schedules import Schedule
+from tfaug.schedules import Progress, Schedule
 from tfaug.train.callbacks import (
     EpochRecorder,
     ProgressPictures,
@@ -104,8 +104,11 @@ def train_phases(
 
     Raises:
       NonFiniteLoss: when the loss or a weight is not finite; the last good checkpoint is kept.
-      ConfigError: if a batch does not divide into the replicas.
+      ConfigError: if a batch does not divide into the replicas, or features are mixed at a stage that is not there.
     """
+    for phase in phases:
+        if phase.mix_features is not None:
+            phase.mix_features.places(network)
     results = []
     for index, (phase, schedule) in enumerate(zip(phases, resolve_schedules(tuple(phases)), strict=True)):
         folder = phase_folder(run.folder, index, phase)
@@ -154,7 +157,7 @@ def _train_phase(
     )
     with run.strategy.scope():
         rate = PhaseRate(schedule, steps_per_epoch * phase.epochs)
-        learner = _make_learner(network, phase, rate, augmentation_seed(seed), augment, teacher, student)
+        learner = make_learner(network, phase, rate, augmentation_seed(seed), augment, teacher, student)
         checkpoint = tf.train.Checkpoint(network=network, optimizer=learner.optimizer)
 
     if num_finished:
@@ -180,7 +183,7 @@ def _train_phase(
     files.remove_directory(folder / "checkpoints")
 
 
-def _make_learner(
+def make_learner(
     network: StagedModel,
     phase: Phase,
     rate: PhaseRate,
@@ -194,7 +197,9 @@ def _make_learner(
         loss=phase.loss,
         weight_decay=phase.weight_decay,
         augment=augment if phase.augment_on == "device" else None,
+        mix_features=phase.mix_features,
         seed=seed,
+        total_steps=rate.total_steps,
         compile_step=compiles_on_device(),
     )
     if teacher is not None and student is not None:
@@ -209,20 +214,22 @@ def _make_learner(
 
 
 def batch_function(phase: Phase) -> BatchFunction:
-    """Returns the phase's augmentation as `function(batch, seed) -> batch`, compiled by XLA where it can be."""
+    """Returns the phase's augmentation as `function(batch, seed, progress) -> batch`, compiled by XLA where it can."""
     if phase.engine == "keras_cv":
         # keras-cv draws from generators of its own: per call, not from our seed.
         pipeline = keras_cv_pipeline(phase.augment)
-        return lambda batch, seed: Batch(*pipeline(batch.images, batch.labels))
+        return lambda batch, seed, progress: Batch(*pipeline(batch.images, batch.labels))
     return tf.function(compose(phase.augment), jit_compile=True, autograph=False)
 
 
 def preview(phase: Phase, data: ImageData, seed: tf.Tensor, num_images: int) -> tf.Tensor:
-    """Returns `num_images` training images as the phase augments them, uint8."""
+    """Returns `num_images` training images as the phase augments them at its middle, uint8."""
     function = batch_function(phase)
-    split, count = data.train, min(len(data.train.images), 4 * num_images)
-    batch = Batch(tf.constant(split.images[:count]), tf.one_hot(split.labels[:count], data.num_classes))
-    augmented = augment_replicas(function, batch, augmentation_seed(seed), tf.constant(0), 1)
+    split = data.train.take(np.arange(min(len(data.train), 4 * num_images)))
+    total_steps = len(data.train) // phase.batch_size * phase.epochs
+    batch = Batch(tf.constant(split.images), tf.constant(split.label_rows(data.num_classes)))
+    progress = Progress(tf.constant(total_steps // 2), total_steps)
+    augmented = augment_replicas(function, batch, augmentation_seed(seed), progress, 1)
     return tf.cast(tf.round(tf.cast(augmented.images[:num_images], tf.float32)), tf.uint8)
 
 

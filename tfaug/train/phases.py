@@ -28,7 +28,7 @@ class Phase:
       name: what the end of the phase is called in exports, predictions and the report.
       epochs: passes over the training images, 1 or more.
       schedule: learning rate over the phase; None goes on at the last rate of the phase before.
-      augment: operations, applied in order.
+      augment: operations, applied in order; their schedules run over the phase.
       batch_size: images drawn per step over all replicas, before Sum-Augmentation divides them by k.
       loss: `cross_entropy` or `binary_cross_entropy`, on soft labels.
       momentum: of SGD, 0..1.
@@ -36,6 +36,7 @@ class Phase:
       weight_decay: L2 penalty added to every gradient (coupled, as in the papers' PyTorch code), 0 or more.
       augment_on: `host` (in tf.data) or `device` (inside the train step): the same pixels and labels for one seed.
       engine: `tfaug`, or `keras_cv` for keras-cv's own layers in tf.data (for comparison; host only).
+      mix_features: mixes features and labels inside the network, after `augment`; None leaves them.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Phase:
     weight_decay: float = 1e-4
     augment_on: str = "host"
     engine: str = "tfaug"
+    mix_features: augment_ops.ManifoldMixup | None = None
 
     def __post_init__(self) -> None:
         if not self.name.replace("_", "").isalnum():
@@ -136,3 +138,9 @@ class Student:
         check_range(self, "temperature", 1e-3)
         check_choice(self, "direction", ("teacher_student", "student_teacher"))
         check_phases(self.phases)
+        for index, phase in enumerate(self.phases):
+            if phase.mix_features is not None:
+                raise ConfigError(
+                    f"Student.phases.{index}.mix_features is {phase.mix_features!r}; the teacher's answer to mixed "
+                    "features is not defined; allowed: None"
+                )

@@ -6,10 +6,16 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfaug.augment.base import Batch
+from tfaug import rng
+from tfaug.augment import ManifoldMixup
+from tfaug.augment.base import Batch, image_shape
 from tfaug.data.pipeline import BatchFunction, step_seed
 from tfaug.losses import LOSSES
 from tfaug.models import StagedModel
+from tfaug.schedules import Progress
+
+# The ops of a step fold 0, 1, 2, ... into its seed, see Compose.
+_MIX_FEATURES = -1
 
 
 class Learner(tf.keras.Model):
@@ -21,8 +27,10 @@ class Learner(tf.keras.Model):
       network: images [B, H, W, C], 0..255 -> float32 logits [B, K].
       loss: a name in `tfaug.losses.LOSSES`.
       weight_decay: L2 penalty added to the gradient of every trainable variable.
-      augment: `function(batch, seed) -> batch` run under XLA in the step; None where the host has done it.
-      seed: int32 [2], folded with the step and the replica for `augment`.
+      augment: `function(batch, seed, progress) -> batch` run under XLA in the step; None where the host has done it.
+      mix_features: mixes inside the network; None leaves the features as they are.
+      seed: int32 [2], folded with the step and the replica for `augment` and `mix_features`.
+      total_steps: steps of the phase, for what is scheduled; the optimizer counts them.
       compile_step: whether the forward and backward pass of each replica is compiled by XLA. The reduction over
         replicas and the update stay outside, where MirroredStrategy needs them.
     """
@@ -34,14 +42,18 @@ class Learner(tf.keras.Model):
         loss: str,
         weight_decay: float,
         augment: BatchFunction | None,
+        mix_features: ManifoldMixup | None,
         seed: tf.Tensor,
+        total_steps: int,
         compile_step: bool,
     ):
         super().__init__(name="learner")
         self.network = network
         self.loss_function = LOSSES[loss]
         self.weight_decay = weight_decay
+        self.mix_features = mix_features
         self.seed = seed
+        self.total_steps = total_steps
         self._augment = tf.function(augment, jit_compile=True, autograph=False) if augment is not None else None
         self._gradients_of = tf.function(self._gradients, jit_compile=True) if compile_step else self._gradients
         self.loss_metric = tf.keras.metrics.Mean("loss")
@@ -60,10 +72,20 @@ class Learner(tf.keras.Model):
         """Returns the loss of each row, [B]."""
         return self.loss_function(labels, logits)
 
-    def _gradients(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[Any, ...]:
-        """Returns this replica's gradients, losses and logits; no communication, so XLA may compile it."""
+    def _logits(
+        self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, step: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the logits in training mode, and the labels as the network has mixed them."""
+        if self.mix_features is None:
+            return self.network(images, training=True), labels
+        seed, progress = rng.fold_in(seed, _MIX_FEATURES), Progress(step, self.total_steps)
+        choice = self.mix_features.sample(seed, image_shape(images), progress)
+        return self.mix_features.forward(self.network, images, labels, choice, training=True)
+
+    def _gradients(self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, step: tf.Tensor) -> tuple[Any, ...]:
+        """Returns this replica's gradients, losses, labels and logits; no communication, so XLA may compile it."""
         with tf.GradientTape() as tape:
-            logits = self.network(images, training=True)
+            logits, labels = self._logits(images, labels, seed, step)
             losses = self.losses_of(images, labels, logits)
             # Every replica holds the same number of rows, and the optimizer adds the replicas' gradients up.
             replicas = tf.distribute.get_strategy().num_replicas_in_sync
@@ -73,16 +95,16 @@ class Learner(tf.keras.Model):
         if self.weight_decay:
             decay = self.weight_decay / replicas
             gradients = [g + decay * tf.cast(v, g.dtype) for g, v in zip(gradients, variables, strict=True)]
-        return gradients, losses, logits
+        return gradients, losses, labels, logits
 
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Takes one step on this replica's share of the batch."""
         images, labels = data
+        step = tf.convert_to_tensor(self.optimizer.iterations)
+        seed = step_seed(self.seed, step, tf.distribute.get_replica_context().replica_id_in_sync_group)
         if self._augment is not None:
-            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-            seed = step_seed(self.seed, self.optimizer.iterations, replica)
-            images, labels = self._augment(Batch(images, labels), seed)
-        gradients, losses, logits = self._gradients_of(images, labels)
+            images, labels = self._augment(Batch(images, labels), seed, Progress(step, self.total_steps))
+        gradients, losses, labels, logits = self._gradients_of(images, labels, seed, step)
         self.optimizer.apply_gradients(zip(gradients, self.network.trainable_variables, strict=True))
         return self._record(losses, labels, logits)
 
