@@ -61,7 +61,6 @@ MIXING = ("CutMix", "MixUp", "SumAugmentation")
 OURS = ("Augment", "AutoAugment", "RandomErasing", "SumAugmentation")
 FIXED = ("AutoContrast", "Equalization", "Grayscale", "Posterization")  # they draw nothing
 SIZES = {"Grayscale": (23, 18, 1), "RandomCrop": (8, 7, 3), "RandomCropAndResize": (8, 15, 3)}
-BASES = {"CropLayer", "ImageLayer", "MixingLayer", "OpLayer", "RangeLayer", "RangeOpLayer", "WarpLayer"}
 
 every_layer = pytest.mark.parametrize("name", LAYERS)
 every_random_layer = pytest.mark.parametrize("name", [name for name in LAYERS if name not in FIXED])
@@ -102,12 +101,9 @@ def assert_same(actual: dict[str, tf.Tensor], expected: dict[str, tf.Tensor]) ->
 
 
 def test_the_table_holds_every_layer() -> None:
-    defined = {
-        name
-        for name, value in vars(layers).items()
-        if inspect.isclass(value) and issubclass(value, layers.ImageLayer) and name not in BASES
-    }
-    assert defined == set(LAYERS)
+    assert set(layers.__all__) - {"ImageLayer"} == set(LAYERS)
+    registered = tf.keras.saving.get_custom_objects()
+    assert {name for name in registered if name.startswith("tfaug>")} >= {f"tfaug>{name}" for name in LAYERS}
 
 
 @pytest.mark.parametrize("name", [name for name in LAYERS if name not in OURS])
@@ -299,7 +295,7 @@ def oracle(name: str, images: tf.Tensor, choice: dict[str, np.ndarray]) -> Any:
         zooms = columns(1 + choice["height"], 1 + choice["width"])
         return other.augment_images(images, dict(zip(("height_zooms", "width_zooms"), zooms, strict=True)))
     if name == "RandomFlip":
-        flips = columns(choice["horizontal"], choice["vertical"])
+        flips = columns(choice["0.flip"], choice["1.flip"])
         return other.augment_images(images, dict(zip(("flip_horizontals", "flip_verticals"), flips, strict=True)))
     if name == "RandomCutout":
         (y, x), (height, width) = choice["centre_px"].T, choice["size_px"].T
@@ -363,6 +359,12 @@ def test_the_pixels_are_kerascvs_at_the_same_draws(name: str) -> None:
     ours = layer(name).apply_choice(Batch(images), choice).images
     expected = oracle(name, tf.cast(images, tf.float32), {key: value.numpy() for key, value in choice.items()})
     np.testing.assert_allclose(ours.numpy().astype(np.float32), expected, rtol=0, atol=TOLERANCES[name])
+
+
+def test_equalization_is_kerascvs_where_the_highest_value_is_not_the_rarest() -> None:
+    images = np.clip(make_images().astype(int) + 120, 0, 255).astype(np.uint8)
+    assert ((images == 255).sum((1, 2)) > 414 - 255).any()  # PIL would leave such a channel as it is
+    np.testing.assert_array_equal(layers.Equalization(RANGE)(images), theirs("Equalization", RANGE)(images))
 
 
 def test_every_mirrored_layer_has_an_oracle_or_a_reason() -> None:
@@ -432,7 +434,7 @@ def test_shears_have_both_signs_and_flips_their_rate() -> None:
     flips = layers.RandomFlip("horizontal_and_vertical", 0.2).sample_choice(rng.make_seed(SEED), (2000, 8, 8, 3))
     for flip in flips.values():
         assert 330 < flip.numpy().sum() < 470
-    both = flips["horizontal"].numpy() & flips["vertical"].numpy()
+    both = flips["0.flip"].numpy() & flips["1.flip"].numpy()
     assert 50 < both.sum() < 115  # 80
 
 
@@ -441,11 +443,7 @@ def test_randaugments_rate_and_operations(rate: float, geometric: bool) -> None:
     made = layers.RandAugment(RANGE, 1, rate=rate, geometric=geometric)
     num = 4400
     choice = made.sample_choice(rng.make_seed(SEED), (num, 8, 8, 3))
-    if rate == 10 / 11:
-        index = choice["op_index"].numpy()[:, 0]
-    else:
-        index = np.where(choice["0.skipped"], 0, choice["0.op_index"].numpy()[:, 0])
-    shares = np.bincount(index, minlength=11) / num
+    shares = np.bincount(choice["op_index"].numpy()[:, 0], minlength=11) / num
     num_ops = 10 if geometric else 6
     expected = np.array([1 - rate] + [rate / num_ops] * num_ops + [0] * (10 - num_ops))
     assert np.abs(shares - expected).max() < 4 * np.sqrt(0.25 / num)
@@ -459,18 +457,36 @@ def test_randaugment_is_the_op_with_kerascvs_preset() -> None:
     np.testing.assert_array_equal(made(images, seed=SEED), op(images, SEED))
 
 
-def test_randaugments_layers_at_another_rate_are_applied_one_after_the_other() -> None:
+@pytest.mark.parametrize(("rate", "geometric"), [(0.5, True), (1.0, True), (0.8, False)])
+def test_randaugments_magnitudes_are_those_of_the_operations_drawn(rate: float, geometric: bool) -> None:
+    """Contrast, addition and translations draw from 0 up to the magnitude, the others about it."""
+    choice = layers.RandAugment(RANGE, 2, 0.5, 0.02, rate, geometric).sample_choice(
+        rng.make_seed(SEED), (2000, 8, 8, 3)
+    )
+    names = np.array(augment.RandAugment(preset="keras_cv").op_names)[choice["op_index"]]
+    magnitudes = choice["level"].numpy() / 64
+    uniform = np.isin(names, ["contrast_channel", "add", "translate_x_fraction", "translate_y_fraction"])
+    about, below = magnitudes[~uniform & (names != "identity")], magnitudes[uniform]
+    assert len(about) > 500 and np.abs(about - 15).max() < 3.6 and np.abs(about.mean() - 15) < 0.1
+    assert len(below) > 400 and below.max() <= 15 and below.min() < 0.3 and np.abs(below.mean() - 7.5) < 0.8
+
+
+def test_randaugments_layers_are_independent_and_none_is_the_identity() -> None:
+    index = layers.RandAugment(RANGE, 2, rate=0.5).sample_choice(rng.make_seed(SEED), (4000, 8, 8, 3))["op_index"]
+    skipped = index.numpy() == 0
+    assert np.abs([*skipped.mean(0) - 0.5, skipped.all(1).mean() - 0.25]).max() < 0.032  # 4 sigma
+    for rate in (10 / 11, 0.5, 1.0):
+        np.testing.assert_array_equal(layers.RandAugment(RANGE, 0, rate=rate)(make_images()), make_images())
+    np.testing.assert_array_equal(layers.RandAugment(RANGE, 2, rate=0.0)(make_images()), make_images())
+
+
+@pytest.mark.parametrize(("rate", "geometric"), [(0.5, True), (1.0, True), (0.8, False)])
+def test_randaugment_at_another_rate_is_the_op_at_its_choice(rate: float, geometric: bool) -> None:
     images = tf.constant(make_images())
-    made = layers.RandAugment(RANGE, 2, rate=0.5)
+    made = layers.RandAugment(RANGE, 1, rate=rate, geometric=geometric)
     choice = made.sample_choice(rng.make_seed(SEED), images.shape)
-    expected = images
-    for i in range(2):
-        own = {key[2:]: value for key, value in choice.items() if key.startswith(f"{i}.")}
-        skipped = own.pop("skipped").numpy()
-        applied = augment.RandAugment(1, 15.0, preset="keras_cv").apply(Batch(expected), own).images
-        expected = np.where(skipped[:, None, None, None], expected, applied)
+    expected = augment.RandAugment(1, 15.0, preset="keras_cv").apply(Batch(images), choice).images
     np.testing.assert_array_equal(made(images, seed=SEED), expected)
-    np.testing.assert_array_equal(layers.RandAugment(RANGE, 0)(images), images)
 
 
 def test_cutmix_labels_are_the_share_of_the_pixels() -> None:
@@ -552,7 +568,7 @@ def test_layers_are_saved_and_loaded_in_a_model(tmp_path: pathlib.Path) -> None:
 
 def test_a_saved_model_augments_in_training_and_not_when_serving(tmp_path: pathlib.Path) -> None:
     model, inputs = (
-        model_of(("RandomFlip", "CutMix")),
+        model_of(("RandomFlip", "RandomZoom", "CutMix")),
         [tf.cast(part, tf.float32) for part in list(make_inputs().values())[:2]],
     )
     model.save(tmp_path / "model", save_format="tf")

@@ -253,7 +253,7 @@ def test_ops_have_rows_next_to_a_copy() -> None:
 def test_every_operation_has_a_strength() -> None:
     found = operations.find_functions([])
     assert set(operations.OPERATIONS) | {"copy"} <= set(found)
-    fixed = {"identity", "autocontrast", "equalize", "invert"}
+    fixed = {"identity", "autocontrast", "equalize", "equalize_rarest", "invert"}
     assert {name for name in operations.OPERATIONS if operations.operation_of(name).values == (0.0,)} == fixed
 
 

@@ -72,6 +72,22 @@ def test_help_lists_every_command_and_flag(capsys):
         assert word in said
 
 
+def test_help_has_one_line_a_command_and_flag_with_its_text_in_one_column(capsys):
+    from tfaug import cli
+
+    assert cli.main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for module in map(importlib.import_module, dict.fromkeys(cli.COMMANDS.values())):
+        texts = {name: what.split()[0] for name, what in module.COMMANDS.items()}
+        flags = {f"--{name}": module.FLAGS[name].help.split()[0] for name in module.FLAGS}
+        start = next(i for i, line in enumerate(lines) if module.USAGE in line) + 1
+        block = lines[start : start + len(texts) + 1 + len(flags)]
+        for indent, wanted, shown in ((4, texts, block[: len(texts)]), (6, flags, block[len(texts) + 1 :])):
+            column = indent + max(map(len, wanted)) + 2
+            for (name, word), line in zip(wanted.items(), shown, strict=True):
+                assert line[indent:column].rstrip() == name and line[column:].startswith(word)
+
+
 def test_version(capsys):
     from tfaug import cli
 

@@ -219,6 +219,23 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return folder
 
 
+def test_the_first_examples_of_a_split_are_read_and_no_others(stored: pathlib.Path, decoded: list[str]) -> None:
+    splits, class_names, source = load.load_first("plain", 4, str(stored))
+    assert class_names == ("0", "1", "2") and source == "plain/1.0.0" and decoded == ["train[:4]"]
+    assert splits["train"].images[:, 0, 0, 0].tolist() == [0, 1, 2, 3] and splits["train"].labels.tolist() == [
+        0,
+        1,
+        2,
+        0,
+    ]
+    [(name, split)] = load.load_first("plain:1.0.0:test", 100, str(stored)).splits.items()
+    assert name == "test" and split.images[:, 0, 0, 0].tolist() == [*range(100, 109)]
+    with pytest.raises(ConfigError, match=r"no split 'tset' \(did you mean 'test'\?\); allowed: train, test"):
+        load.load_first("plain:tset", 4, str(stored))
+    with pytest.raises(ConfigError, match=r"data set is ':test'; allowed: 'digits', a TFDS name"):
+        load.load_first(":test", 4, str(stored))
+
+
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The names of the splits that were decoded from records."""

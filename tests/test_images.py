@@ -173,7 +173,10 @@ PER_IMAGE: dict[str, tuple[Callable[..., tf.Tensor], list[int]]] = {
     "posterize": (kernels.posterize, [0, 3, 8]),
     "solarize": (kernels.solarize, [0, 100, 256]),
     "solarize_add": (kernels.solarize_add, [0, 110, -30]),
+    "add": (kernels.add, [-200, 0, 77]),
+    "add_solarize": (kernels.add_solarize, [0, 300000, 2**20]),
     "brightness": (kernels.brightness, [0, 800000, 1900000]),
+    "contrast_channel": (kernels.contrast_channel, [0, 800000, 1900000]),
     "contrast": (kernels.contrast, [0, 800000, 1900000]),
     "color": (kernels.color, [0, 800000, 1900000]),
     "sharpness": (kernels.sharpness, [0, 800000, 1900000]),
@@ -195,6 +198,50 @@ def test_solarize_add_adds_below_the_threshold_and_clips() -> None:
     np.testing.assert_array_equal(kernels.solarize_add(tf.constant(data), 110).numpy(), expected)
     expected = np.where(data < 60, np.clip(data.astype(int) - 20, 0, 255), data)
     np.testing.assert_array_equal(kernels.solarize_add(tf.constant(data), -20, threshold=60).numpy(), expected)
+
+
+def test_add_solarize_adds_first_and_inverts_what_then_reaches_the_threshold() -> None:
+    """By hand: at 0.2 it adds 22 and inverts from 204 on, so from 182 on; at 0.3, 33 and 178.5, so from 146 on."""
+    levels = tf.reshape(tf.constant([0, 145, 146, 181, 182, 250], tf.uint8), [1, 1, 6, 1])
+    for share, expected in (
+        (0.0, [0, 145, 146, 181, 182, 250]),
+        (0.2, [22, 167, 168, 203, 51, 0]),
+        (0.3, [33, 178, 76, 41, 40, 0]),
+        (1.0, [145, 0, 0, 0, 0, 0]),
+    ):
+        assert kernels.add_solarize(levels, kernels.factor_q20(share)).numpy().ravel().tolist() == expected
+
+
+def test_contrast_channel_stretches_about_the_unrounded_mean() -> None:
+    """By hand: the means are 10.5 and 100.25, so 1.5 makes 10.25 (10) of 10 + 1/3 and clips nothing."""
+    first, second = [10, 11, 10, 11], [100, 100, 0, 201]
+    data = tf.constant(np.stack([first, second, first], -1).reshape(1, 2, 2, 3), tf.uint8)
+    for factor, expected in (
+        (1.0, (first, second)),
+        (0.0, ([11] * 4, [100] * 4)),
+        (1.5, ([10, 11, 10, 11], [100, 100, 0, 251])),
+        (2.0, ([10, 12, 10, 12], [100, 100, 0, 255])),
+    ):
+        ours = kernels.contrast_channel(data, kernels.factor_q20(factor)).numpy().reshape(4, 3).T.tolist()
+        assert ours == [expected[0], expected[1], expected[0]], factor
+
+
+def test_contrast_channel_holds_its_products_at_the_highest_factor() -> None:
+    half = np.zeros([2, 2, 4, 1], np.uint8)
+    half[:, 1:] = 255
+    half[1, 1, 0] = 0
+    np.testing.assert_array_equal(kernels.contrast_channel(tf.constant(half), kernels.factor_q20(8.0)), half)
+
+
+def test_equalize_rarest_takes_its_step_from_the_rarest_value() -> None:
+    """By hand: of 3 * 255 + 1 pixels one is black and the rest white: step 3, where `equalize` has 0."""
+    data = np.full([1, 1, 766, 1], 9, np.uint8)
+    data[0, 0, 0] = 5
+    np.testing.assert_array_equal(kernels.equalize(tf.constant(data)), data)
+    ours = kernels.equalize_rarest(tf.constant(data)).numpy().ravel()
+    assert ours[0] == 0 and set(ours[1:]) == {(1 + 1) // 3}
+    flat = np.full([1, 30, 30, 1], 7, np.uint8)
+    np.testing.assert_array_equal(kernels.equalize_rarest(tf.constant(flat)), flat)
 
 
 def test_cutout_fills_the_clipped_square() -> None:
@@ -266,7 +313,11 @@ def test_all_kernels_give_the_same_bits_under_xla_with_unknown_sizes() -> None:
             kernels.posterize(images, 3),
             kernels.solarize(images, 99),
             kernels.solarize_add(images, 50),
+            kernels.add(images, -50),
+            kernels.add_solarize(images, kernels.factor_q20(0.3)),
+            kernels.equalize_rarest(images),
             kernels.brightness(images, kernels.factor_q20(1.3)),
+            kernels.contrast_channel(images, kernels.factor_q20(1.3)),
             kernels.contrast(images, kernels.factor_q20(0.3)),
             kernels.color(images, kernels.factor_q20(1.7)),
             kernels.sharpness(images, kernels.factor_q20(0.4)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -74,6 +75,34 @@ def matrices(make: Callable[[np.ndarray], Any]) -> Callable[[Sequence[Fraction]]
 
 def add_below_128(image: Image.Image, addition: int) -> Image.Image:
     return image.point([min(level + addition, 255) if level < 128 else level for level in range(256)] * 3)
+
+
+def add_then_solarize(image: Image.Image, share: Fraction) -> Image.Image:
+    """Adds 110 share, then inverts from 255 (1 - share) on; rounds the addition half up."""
+    whole, lowest = int(110 * share + Fraction(1, 2)), 255 * (1 - share)
+    added = [min(level + whole, 255) for level in range(256)]
+    return image.point([255 - added[x] if x + 110 * share >= lowest else added[x] for x in range(256)] * 3)
+
+
+def stretch_channels(image: Image.Image, factor: Fraction) -> Image.Image:
+    """Blends each channel with its own mean, exactly; rounds half up."""
+    top, bottom = factor.numerator, factor.denominator
+    values = np.asarray(image).astype(np.int64)
+    total, num = values.sum((0, 1)), bottom * SIZE * SIZE
+    moved = (2 * (top * SIZE * SIZE * values + (bottom - top) * total) + num) // (2 * num)
+    return Image.fromarray(np.clip(moved, 0, 255).astype(np.uint8))
+
+
+def equalize_rarest(image: Image.Image) -> Image.Image:
+    tables = []
+    for channel in image.split():
+        counts = channel.histogram()
+        step = (SIZE * SIZE - min(count for count in counts if count)) // 255
+        below = itertools.accumulate(counts, initial=0)
+        tables += [
+            min((step // 2 + num) // step, 255) if step else x for x, num in zip(range(256), below, strict=False)
+        ]
+    return image.point(tables)
 
 
 def paste_square(image: Image.Image, square: tuple[int, int, int]) -> Image.Image:
@@ -151,15 +180,21 @@ CASES: dict[str, Case] = {
         [0], ints, plain(kernels.autocontrast), lambda image, value: ImageOps.autocontrast(image), 2.0
     ),
     "equalize": Case([0], ints, plain(kernels.equalize), lambda image, value: ImageOps.equalize(image)),
+    "equalize_rarest": Case([0], ints, plain(kernels.equalize_rarest), lambda image, value: equalize_rarest(image)),
     "invert": Case([0], ints, plain(kernels.invert), lambda image, value: ImageOps.invert(image)),
     "posterize": Case(range(1, 9), ints, kernels.posterize, ImageOps.posterize),
     "solarize": Case(range(257), ints, kernels.solarize, ImageOps.solarize),
     "solarize_add": Case(range(0, 111), ints, kernels.solarize_add, add_below_128),
+    "add": Case(
+        range(-255, 256, 5), ints, kernels.add, lambda image, value: image.point(lambda x: min(max(x + value, 0), 255))
+    ),
+    "add_solarize": Case(magnitudes(0, 1), factors, kernels.add_solarize, add_then_solarize),
     "cutout": Case(SQUARES, lambda squares: np.array(squares, np.int32), cutout, paste_square),
     **enhance_cases("brightness", 0.3),
     **enhance_cases("color", 0.0),
     **enhance_cases("contrast", 0.01),
     **enhance_cases("sharpness", 0.0),
+    "contrast_channel": Case(magnitudes(0, 2), factors, kernels.contrast_channel, stretch_channels, 0.05),
     **warp_cases("nearest"),
     **{f"{name}, any affine": case for name, case in warp_cases("affine").items() if name != "rotate"},
     **{f"{name}, bilinear": case for name, case in warp_cases("bilinear").items()},

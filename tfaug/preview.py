@@ -22,8 +22,9 @@ from tqdm import tqdm
 import tfaug
 from tfaug import rng
 from tfaug.augment import Augmentation, Batch, Compose, parse_op
-from tfaug.config import ConfigError, check_choice, check_range, near_name
-from tfaug.data import Split, digits, load, load_test_set
+from tfaug.config import ConfigError, check_choice, check_range
+from tfaug.data import Split, digits, load_test_set
+from tfaug.data.load import load_first
 from tfaug.report import sheet
 from tfaug.report.sheet import Block, Row
 from tfaug.schedules import Progress
@@ -266,7 +267,8 @@ def load_pictures(dataset: str, num: int, data_dir: str = "") -> Pictures:
         num_classes = split.labels.max() + 1 if split.probs is None else split.probs.shape[1]
         class_names = tuple(map(str, range(num_classes)))
     else:
-        split, class_names = _read_tfds(dataset, data_dir)
+        splits, class_names, _ = load_first(dataset, _POOL, data_dir)
+        [split] = splits.values()
     if len(split) < num:
         raise ConfigError(f"data set {dataset!r} has {len(split)} images to show; allowed: as many or fewer, not {num}")
     labels = split.labels[:_POOL]
@@ -334,19 +336,6 @@ def _photos() -> tuple[Split, tuple[str, ...]]:
         images.append(np.asarray(cut.resize((PHOTO_PX, PHOTO_PX), Image.Resampling.LANCZOS)))
     labels = np.array([names.index(name) for _, name, *_ in _PHOTO_CUTS], np.int64)
     return Split(np.stack(images), labels, np.array([f"photos_{i}" for i in range(len(labels))])), names
-
-
-def _read_tfds(dataset: str, data_dir: str) -> tuple[Split, tuple[str, ...]]:
-    """Reads the first images of a TFDS split, and the names of the classes."""
-    name, _, wanted = dataset.partition(":")
-    builder = load._find_builder(name, data_dir)
-    keys = load._find_features(builder, name)
-    splits = list(builder.info.splits)
-    split = wanted or ("train" if "train" in splits else splits[0])
-    if split not in splits:
-        near = near_name(split, splits)
-        raise ConfigError(f"data set {name!r} has no split {split!r}{near}; allowed: {', '.join(splits)}")
-    return load._decode_split(builder, f"{split}[:{_POOL}]", keys), load._class_names(builder, keys)
 
 
 def _progress(share: float) -> Progress:

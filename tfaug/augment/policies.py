@@ -185,7 +185,8 @@ class RandAugment(Augmentation):
     | translate_x_fraction, translate_y_fraction, +- of the side, int() px | 0 | up to 0.3 | up to 1 |
 
     "up to": contrast_channel, add and translations draw uniformly from 0 to m instead of about m. At given values the
-    operations that keep pixels in place are keras-cv's, rounded to whole levels. What differs from keras-cv:
+    operations that keep pixels in place are keras-cv's to within one grey level: autocontrast and color round down, the
+    others to the nearest level. What differs from keras-cv:
 
     - Both values of add_solarize follow one drawn magnitude; keras-cv draws each about m.
     - Warps are nearest by default; `interpolation="bilinear"` is keras-cv's. The places left empty get the grey level

@@ -31,12 +31,15 @@ def usage() -> str:
     for name in dict.fromkeys(COMMANDS.values()):
         module = importlib.import_module(name)
         lines += ["", f"  {module.USAGE}"]
-        lines += [f"    {command:<9} {what}" for command, what in module.COMMANDS.items()]
+        width = max(map(len, module.COMMANDS))
+        lines += [f"    {command:<{width}}  {what}" for command, what in module.COMMANDS.items()]
         lines += ["    flags:"]
+        width = max(map(len, module.FLAGS))
         for flag_name in module.FLAGS:
             flag = module.FLAGS[flag_name]
             default = "" if flag.default in (None, [], "") else f" (default {flag.default})"
-            lines.append(f"      --{flag_name:<12} {flag.help}{default}")
+            # absl breaks the line where a flag may be repeated.
+            lines.append(f"      --{flag_name:<{width}}  {' '.join(flag.help.split())}{default}")
         lines += [f"    example: {module.EXAMPLE}"]
     lines += ["", "  --help         this text", "  --version      the version"]
     return "\n".join(lines)

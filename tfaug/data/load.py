@@ -21,7 +21,7 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from tfaug.config import ConfigError, check_range
+from tfaug.config import ConfigError, check_range, near_name
 from tfaug.data import digits
 from tfaug.data.split import Split, balanced_subset, stratified_split
 from tfaug.files import atomic_file
@@ -232,14 +232,41 @@ def load_test_set(
     elif spec.endswith(".npz"):
         split = _read_npz(pathlib.Path(spec).expanduser())
     else:
-        name, split_name = _parse_spec(spec)
+        name, split_name = _parse_spec(spec, "test set")
         builder = _find_builder(name, data_dir)
         keys = _find_features(builder, name)
-        split = _read_split(builder, split_name, keys, cache_dir)
+        split = _read_split(builder, split_name or "test", keys, cache_dir)
         class_names = _class_names(builder, keys)
     if like is not None:
         _check_like(spec, split, class_names, like)
     return split
+
+
+def load_first(spec: str, num: int, data_dir: str = "") -> Parts:
+    """Loads the first examples of a TFDS split and decodes no others.
+
+    Args:
+      spec: a TFDS name with, if wanted, its split, as in `load_test_set`; 'train' unless named, or the set's first
+        split where it has no 'train'.
+      num: how many, 1 or more; fewer where the split has no more.
+      data_dir: the TFDS folder, as in `DataConfig`.
+
+    Returns:
+      The examples in the order of their records, under the name of their split, with the class names.
+
+    Raises:
+      ConfigError: if the set or its split is unknown, or is not as `load_data` needs it.
+    """
+    name, split = _parse_spec(spec, "data set")
+    builder = _find_builder(name, data_dir)
+    keys = _find_features(builder, name)
+    sizes = {part: info.num_examples for part, info in builder.info.splits.items()}
+    split = split or ("train" if "train" in sizes else next(iter(sizes)))
+    if split not in sizes:
+        hint = near_name(split, sizes)
+        raise ConfigError(f"data set {name!r} has no split {split!r}{hint}; allowed: {', '.join(sizes)}")
+    first = _decode_split(builder, f"{split}[:{min(num, sizes[split])}]", keys)
+    return Parts({split: first}, _class_names(builder, keys), builder.info.full_name)
 
 
 def shifted_description(spec: str) -> str:
@@ -278,14 +305,13 @@ def shifted_description(spec: str) -> str:
     )
 
 
-def _parse_spec(spec: str) -> tuple[str, str]:
-    """'NAME[/CONFIG][:VERSION][:SPLIT]' -> the TFDS name and the split; a version is digits, dots and stars."""
+def _parse_spec(spec: str, what: str) -> tuple[str, str]:
+    """'NAME[/CONFIG][:VERSION][:SPLIT]' -> the TFDS name, the split or ''; a version is digits, dots and stars."""
     match = re.fullmatch(r"([^:\[]+(?::[\d.*]+)?)(?::(\D.*))?", spec)
     if match is None:
-        raise ConfigError(
-            f"test set is {spec!r}; allowed: 'digits_corrupted', a TFDS name[:split], a path to an .npz file"
-        )
-    return match[1], match[2] or "test"
+        own = "'digits_corrupted'" if what == "test set" else "'digits'"
+        raise ConfigError(f"{what} is {spec!r}; allowed: {own}, a TFDS name[:split], a path to an .npz file")
+    return match[1], match[2] or ""
 
 
 def _find_builder(name: str, data_dir: str) -> Any:

@@ -8,7 +8,8 @@ tf.data and XLA, on any device. The kernels that only move or cover pixels (`fli
 
 Against PIL: nearest warps, equalize, solarize, posterize and the grey levels are equal; autocontrast, blends and
 bilinear warps may be one grey level off at rare places where PIL's own floating-point rounding decides. The tests in
-tests/test_images_exact.py print how many.
+tests/test_images_exact.py print how many. `add`, `add_solarize`, `contrast_channel` and `equalize_rarest` are
+operations of keras-cv, rounded to whole grey levels.
 """
 
 from tfaug.images.base import Q16, to_uint8

@@ -346,7 +346,13 @@ def _sheet(names: Sequence[str], images: np.ndarray, scale: int, gap_px: int = 4
 
 
 def fit_text(text: str, font: ImageFont.FreeTypeFont, width_px: float) -> str:
-    """Cuts a text that is too wide."""
+    """Returns a text that is at most so wide: cut, with an ellipsis at its end, where it is too wide.
+
+    Args:
+      text: one line.
+      font: from `open_font`.
+      width_px: 1 or more.
+    """
     if font.getlength(text) <= width_px:
         return text
     while text and font.getlength(text + "\N{HORIZONTAL ELLIPSIS}") > width_px:
@@ -355,7 +361,13 @@ def fit_text(text: str, font: ImageFont.FreeTypeFont, width_px: float) -> str:
 
 
 def wrap_text(text: str, font: ImageFont.FreeTypeFont, width_px: float) -> list[str]:
-    """Breaks a text between words."""
+    """Returns the lines of a text, broken between words; a word that is too wide is cut by `fit_text`.
+
+    Args:
+      text: any white space in it counts as one space.
+      font: from `open_font`.
+      width_px: the greatest width of a line, 1 or more.
+    """
     lines: list[str] = []
     for word in text.split():
         if lines and font.getlength(f"{lines[-1]} {word}") <= width_px:
@@ -434,5 +446,5 @@ def _png_bytes(image: Image.Image) -> bytes:
 
 
 def open_font(size_px: int) -> ImageFont.FreeTypeFont:
-    """Opens the font that comes with matplotlib: the same on every machine."""
+    """Opens the font that comes with matplotlib, which is the same on every machine, at a size in px."""
     return ImageFont.truetype(os.path.join(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size_px)

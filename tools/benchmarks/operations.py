@@ -23,13 +23,16 @@ from tfaug.augment.policies import PRESETS
 # For operations that RandAugment(2, 9) does not have: their values at about the same strength.
 _VALUES = {
     "solarize_add": (33.0,),
+    "add": (38.0, -38.0),
+    "add_solarize": (0.3,),
+    "contrast_channel": (1.15, 0.85),
     "translate_x_fraction": (0.135, -0.135),
     "translate_y_fraction": (0.135, -0.135),
     "cutout": (8.0,),
 }
 
 # Reads of the image before its first output value can be known, beyond the one that makes the output.
-_EXTRA_READS = {"autocontrast": 1, "equalize": 1, "contrast": 1}
+_EXTRA_READS = {"autocontrast": 1, "equalize": 1, "equalize_rarest": 1, "contrast": 1, "contrast_channel": 1}
 
 # What XLA computes value by value; the rest moves data, makes constants or steers.
 _ARITHMETIC = frozenset(

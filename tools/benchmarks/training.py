@@ -19,10 +19,9 @@ from tfaug.data import Split
 from tfaug.data.pipeline import augmentation_seed, training_batches
 from tfaug.models import ModelConfig, build_model
 from tfaug.schedules import Constant
-from tfaug.train.fit import PhaseRate, batch_function
+from tfaug.train.fit import PhaseRate, batch_function, make_learner
 from tfaug.train.phases import Phase
-from tfaug.train.step import Learner
-from tfaug.train.strategy import compiles_on_device, mirrored_strategy
+from tfaug.train.strategy import mirrored_strategy
 
 BATCH_SIZE = 128
 _NUM_EPOCHS = 1_000  # More than are ever run.
@@ -64,20 +63,8 @@ class _Trainer:
                 precision="bf16",
                 seed=0,
             )
-            learner = Learner(
-                network,
-                loss="cross_entropy",
-                weight_decay=phase.weight_decay,
-                augment=function if augment_on == "device" else None,
-                mix_features=phase.mix_features,
-                seed=augmentation_seed(seed),
-                total_steps=_NUM_EPOCHS * num_steps,
-                compile_step=compiles_on_device(),
-            )
             rate = PhaseRate(schedule, _NUM_EPOCHS * num_steps)
-            optimizer = tf.keras.optimizers.SGD(rate, phase.momentum, phase.nesterov, jit_compile=False)
-            optimizer.build(network.trainable_variables)
-            learner.compile(optimizer=optimizer)
+            learner = make_learner(network, phase, rate, augmentation_seed(seed), function, None, None)
         self._step = learner.make_train_function()
 
     def time_steps(self, num_steps: int) -> float:
