@@ -218,8 +218,8 @@ def test_the_reader_reads_clean_digits() -> None:
     assert num_read(None) >= 930
 
 
-# Read of 1,000, of which 945 are read clean; measured 939, 922, 867, 854 and 896.
-LEGIBLE = {"RandomScale": 920, "RandomCrop": 900, "RandomErasing": 840, "ElasticDistortion": 825, "GaussianBlur": 870}
+# Read of 1,000, of which 945 are read clean; measured 939, 922, 821, 854 and 896.
+LEGIBLE = {"RandomScale": 920, "RandomCrop": 900, "RandomErasing": 795, "ElasticDistortion": 825, "GaussianBlur": 870}
 
 
 def test_the_five_are_scaling_cropping_erasing_distortion_and_blurring() -> None:
@@ -231,7 +231,7 @@ def test_the_five_keep_digits_legible_and_change_each(op: Augmentation) -> None:
     assert num_read(op) >= LEGIBLE[type(op).__name__]
     images = mnist()[2][:200]
     changed = (op(images, seed=3).numpy() != images).any((1, 2, 3)).mean()
-    assert changed > 0.65  # An erased rectangle may cover no ink.
+    assert changed > 0.95
 
 
 def test_the_reader_does_not_read_everything() -> None:

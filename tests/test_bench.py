@@ -29,6 +29,8 @@ ENGINE_PATHS = {
     ("keras_cv", "alone"),
     ("copy_uint8", "host"),
     ("copy_uint8", "device"),
+    ("loop_uint8", "host"),
+    ("loop_uint8", "device"),
 }
 
 
@@ -69,7 +71,7 @@ def test_ratios_are_quotients_of_the_rows_medians(quick_run: tuple[dict[str, Any
         peer = max(medians[row["op"], "keras_cv", path] for path in ("host", "alone"))
         assert row["ratio_to_keras_cv"] == pytest.approx(row["images_per_second"] / peer, rel=1e-9)
         path = "host" if row["path"] == "host" else "device"
-        for copy in ("copy_uint8", "copy_float32"):
+        for copy in augmenting.COPIES:
             speed = medians.get((row["op"], copy, path))
             expected = None if speed is None else pytest.approx(speed / row["images_per_second"], rel=1e-9)
             assert row[f"time_over_{copy}"] == expected

@@ -13,7 +13,8 @@
     dali            DALI's RandAugment on the CPU
     kornia          kornia's RandAugment on PyTorch's CPU kernels: one operation for the whole batch
     plain_tf_data   the RandAugment that a user would write with TensorFlow's kernels, image by image, in `Dataset.map`
-    copy            XLA's copy of the same batch, and where the op returns float32 a copy into that
+    copy            a memory copy of the same batch, a loop over its values (the least that XLA's own code can
+                    do), and where the op returns float32 a copy into that
 
 The peers come with `pip install tfaug[bench]`; one that is not there is named in the header and left out. An engine
 with several settings of threads is measured with the fastest of them, found by a short trial; the row names it.

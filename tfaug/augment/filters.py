@@ -154,11 +154,12 @@ class ElasticDistortion(Augmentation):
 
 # The poster's scaling, random cropping, random erasing, distortion and blurring. It says only that the digits stay
 # legible, so all settings are DERIVED: of 1,000 MNIST digits three nearest neighbours of 5,000 clean ones read 945
-# clean, and 939, 922, 867, 854 and 896 after these (788 after Simard et al.'s own alpha of 34).
+# clean, and 939, 922, 821, 854 and 896 after these (788 after Simard et al.'s own alpha of 34). Erasing is dark grey:
+# black would leave 28.5 % of the digits as they are, since the rectangle covers no ink there.
 SALIENCY: tuple[Augmentation, ...] = (
     RandomScale(scale=(0.8, 1.2)),
     RandomCrop(size_px=22),
-    RandomErasing(p=1.0, scale=(0.02, 0.1)),
+    RandomErasing(p=1.0, scale=(0.02, 0.1), fill=64),
     ElasticDistortion(alpha_px=25.0, sigma_px=4.0),
     GaussianBlur(sigma_px=(0.5, 1.5)),
 )

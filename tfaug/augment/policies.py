@@ -56,7 +56,7 @@ class Strength(NamedTuple):
 
 FIXED = Strength(0, 0, False, "")
 
-# An operation's index is its place in its table. Warps that stand side by side share one gather.
+# An operation's index is its place in its table.
 PRESETS: dict[str, dict[str, Strength]] = {
     "paper_cifar": {
         "identity": FIXED,

@@ -46,3 +46,14 @@ def size_of(images: tf.Tensor, axis: int) -> IntOrTensor:
     """Returns the size along `axis`: an int where it is known, else a scalar int32 tensor."""
     size = images.shape[axis]
     return tf.shape(images)[axis] if size is None else size
+
+
+def computed_once(values: tf.Tensor) -> tf.Tensor:
+    """Returns whole numbers as they are, any rank; XLA would compute each of them anew for every reader.
+
+    XLA merges what is computed element by element into what reads it. A sum of (value, 0) is one that it neither
+    simplifies nor merges. The sum takes its time, so this pays for values that are few or dear.
+    """
+    all_bits = -1 if values.dtype.min < 0 else values.dtype.max
+    masks = tf.constant([all_bits, 0], values.dtype)
+    return tf.reduce_sum(values & tf.reshape(masks, [2] + [1] * values.shape.rank), 0)

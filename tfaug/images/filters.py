@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from tfaug.images.base import IntOrTensor, check_images, size_of
+from tfaug.images.base import IntOrTensor, check_images, computed_once, size_of
 
 _Border: TypeAlias = Callable[[tf.Tensor, IntOrTensor], tf.Tensor]
 
@@ -73,7 +73,7 @@ def smooth_field(field: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     Returns:
       int32 [B,H,W,C], rounded half up after each of the two passes.
     """
-    return _computed_once(_smooth(field, weights, _repeated, (_WEIGHT_BITS, _WEIGHT_BITS)))
+    return computed_once(_smooth(field, weights, _repeated, (_WEIGHT_BITS, _WEIGHT_BITS)))
 
 
 def _smooth(values: tf.Tensor, weights: tf.Tensor, border: _Border, shifts: tuple[int, int]) -> tf.Tensor:
@@ -84,7 +84,7 @@ def _smooth(values: tf.Tensor, weights: tf.Tensor, border: _Border, shifts: tupl
     tall = tf.reshape(_padded(values, radius, 1, border), [batch, height + 2 * radius, width * channels])
     values = _weigh([tall[:, k : k + height] for k in range(2 * radius + 1)], weights, shifts[0])
     values = tf.reshape(values, [batch, height, width, channels])
-    wide = _computed_once(_padded(values, radius, 2, border))
+    wide = computed_once(_padded(values, radius, 2, border))
     wide = tf.reshape(wide, [batch, height, (width + 2 * radius) * channels])
     length = width * channels
     values = _weigh(
@@ -119,10 +119,3 @@ def _padded(values: tf.Tensor, radius: int, axis: int, border: _Border) -> tf.Te
     """Returns `values` with `radius` places more at both ends of an axis."""
     size = size_of(values, axis)
     return tf.gather(values, border(tf.range(-radius, size + radius), size), axis=axis)
-
-
-def _computed_once(values: tf.Tensor) -> tf.Tensor:
-    """Returns int32 values as they are: XLA would compute each of them anew for every neighbour that reads it."""
-    # A sum of (value, 0) is one that XLA neither simplifies nor fuses into what follows.
-    masks = tf.constant([-1, 0])[:, tf.newaxis, tf.newaxis, tf.newaxis, tf.newaxis]
-    return tf.reduce_sum(values & masks, 0)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from tfaug.images.base import Q16, IntOrTensor, check_images, num_channels, per_image, size_of
+from tfaug.images.base import Q16, IntOrTensor, check_images, computed_once, num_channels, per_image, size_of
 
 _NUM_PARTS = 16
 
@@ -148,13 +148,6 @@ def _count_below(counts: tf.Tensor) -> tf.Tensor:
     return tf.reshape(inside + before[..., tf.newaxis], tf.shape(counts))
 
 
-def _materialize(tables: tf.Tensor) -> tf.Tensor:
-    """Returns int32 `tables` 0..255 as they are, but computed once: XLA would compute an entry anew for each pixel."""
-    # A reduction of (table, 0) by maximum is one that XLA neither simplifies nor fuses into the look-up.
-    masks = tf.constant([255, 0])[:, tf.newaxis, tf.newaxis, tf.newaxis]
-    return tf.reduce_max(tables & masks, 0)
-
-
 def equalize(images: tf.Tensor) -> tf.Tensor:
     """Flattens the histogram of each channel of each image: PIL `ImageOps.equalize`.
 
@@ -188,4 +181,4 @@ def _equalize(images: tf.Tensor, below: tf.Tensor, step: tf.Tensor) -> tf.Tensor
     # The half keeps the quotient 1 / (2 step) or more away from any whole number: its rounding cannot matter.
     quotient = (tf.cast(below, tf.float32) + half) * (1.0 / tf.cast(tf.maximum(step, 1), tf.float32))
     tables = tf.where(step > 0, tf.cast(tf.minimum(quotient, 255.0), tf.int32), tf.range(256))
-    return apply_tables(images, tf.cast(_materialize(tables), tf.uint8))
+    return apply_tables(images, tf.cast(computed_once(tables), tf.uint8))

@@ -29,6 +29,7 @@ from tfaug import augment, rng
 from tfaug.augment.keras_cv import keras_cv_pipeline
 
 NUM_CLASSES = 10
+COPIES = ("copy_uint8", "loop_uint8", "copy_float32")
 ENGINES = ("tfaug", "keras_cv", "albumentations", "dali", "kornia", "plain_tf_data", "copy")
 _PEERS = ("keras_cv", "albumentations", "dali", "kornia")
 
@@ -139,17 +140,21 @@ def _tfaug(op: augment.Augmentation, images: np.ndarray, labels: np.ndarray) -> 
 
 
 def _copies(op: augment.Augmentation, images: np.ndarray, labels: np.ndarray) -> list[Engine]:
-    """Returns copies of the batch as it is and, where the op returns float32, into float32 of the output's shape."""
+    """Returns copies of the batch: by memory copy, by a loop over the values, and into float32 where the op does so."""
 
     def copy(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.identity(images), tf.identity(labels)
+
+    def loop(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return images + 1, tf.identity(labels)  # Without the addition XLA makes a memory copy of it.
 
     num, dtype = output_of(op, images, labels)
 
     def convert(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.cast(images[:num], tf.float32), tf.identity(labels[:num])
 
-    engines = _jitted_engines("copy_uint8", copy, images, labels, "uint8 in and out: XLA's copy of the whole batch")
+    engines = _jitted_engines("copy_uint8", copy, images, labels, "uint8 in and out: a memory copy of the whole batch")
+    engines += _jitted_engines("loop_uint8", loop, images, labels, "uint8 in and out: a loop over all values, plus 1")
     if dtype == "float32":
         note = "uint8 in, float32 out, in the shape of the op's output"
         engines += _jitted_engines("copy_float32", convert, images, labels, note)
@@ -233,7 +238,8 @@ def _settings(rounds: int, seconds: float) -> dict[str, Any]:
         "images_per_second": "of the images that go in; median, min_ and max_ over the rounds",
         "setting": "the fastest in a short trial, if an engine has several",
         "ratio_to_keras_cv": "quotient of the medians: the engine's over that of keras_cv's faster path",
-        "time_over_copy_uint8": "the engine's time over that of XLA's copy of the batch on its path (alone: device)",
+        "time_over_copy_uint8": "the engine's time over that of a memory copy of the batch on its path (alone: device)",
+        "time_over_loop_uint8": "likewise, of the least that XLA's own code can do: a loop that reads and writes all",
         "time_over_copy_float32": "likewise, of a copy into float32 of its output's shape; null if that is uint8",
     }
 
@@ -253,7 +259,7 @@ def make_rows(
     for key, values in speeds.items():
         name, path = key
         beside = "host" if path == "host" else "device"
-        copies = {copy: medians.get((copy, beside)) for copy in ("copy_uint8", "copy_float32")}
+        copies = {copy: medians.get((copy, beside)) for copy in COPIES}
         rows.append(
             {
                 "op": op,
@@ -275,14 +281,15 @@ def format_rows(rows: Sequence[Mapping[str, Any]]) -> str:
     """Returns the rows as a table for the terminal."""
     lines = [
         f"{'op':17} {'size':>4} {'batch':>5} {'engine':14} {'path':6} {'setting':26} {'images/s':>10} "
-        f"{'min..max':>21} {'x keras-cv':>10} {'/ copy u8':>9} {'/ copy f32':>10}"
+        f"{'min..max':>21} {'x keras-cv':>10} {'/ copy u8':>9} {'/ loop u8':>9} {'/ copy f32':>10}"
     ]
     for row in rows:
         spread = f"{row['min_images_per_second']:,.0f}..{row['max_images_per_second']:,.0f}"
         lines.append(
             f"{row['op']:17} {row['size']:>4} {row['batch']:>5} {row['engine']:14} {row['path']:6} {row['setting']:26} "
             f"{row['images_per_second']:>10,.0f} {spread:>21} {_number(row['ratio_to_keras_cv']):>10} "
-            f"{_number(row['time_over_copy_uint8']):>9} {_number(row['time_over_copy_float32']):>10}"
+            f"{_number(row['time_over_copy_uint8']):>9} {_number(row['time_over_loop_uint8']):>9} "
+            f"{_number(row['time_over_copy_float32']):>10}"
         )
     return "\n".join(lines)
 
