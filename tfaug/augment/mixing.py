@@ -18,7 +18,7 @@ import tensorflow as tf
 from tfaug import rng
 from tfaug.augment.base import Augmentation, Batch, Choice, Shape, Size, image_shape
 from tfaug.config import ConfigError, check_choice, check_range
-from tfaug.images.base import computed_once
+from tfaug.images.base import computed_once, floor_sqrt
 from tfaug.schedules import Progress, Schedule, bounds, check_scheduled, gradual_weights, value_at
 
 COEFFICIENTS = ("mean", "beta", "uniform")
@@ -75,7 +75,7 @@ class CutMix(Augmentation):
         ends = []
         for i, size in enumerate((height, width)):
             # floor(size * sqrt(1 - lam)) in integers: a square root differs between devices.
-            half = tf.cast(_floor_sqrt(size * size * cut // 2**_WEIGHT_BITS) // 2, tf.int32)
+            half = tf.cast(floor_sqrt(size * size * cut // 2**_WEIGHT_BITS) // 2, tf.int32)
             centre = rng.randint(rng.fold_in(seed, 2 + i), [shape[0]], 0, size)
             size = tf.cast(size, tf.int32)
             ends.append((tf.clip_by_value(centre - half, 0, size), tf.clip_by_value(centre + half, 0, size)))
@@ -478,13 +478,6 @@ def _rounded_beta(seed: tf.Tensor, shape: Any, alpha: float) -> tf.Tensor:
     """Draws Beta(alpha, alpha) weights of `shape`, rounded to multiples of 2**-16."""
     scale = 2.0**_WEIGHT_BITS
     return tf.round(rng.beta(seed, shape, alpha) * scale) * (1 / scale)
-
-
-def _floor_sqrt(square: tf.Tensor) -> tf.Tensor:
-    """Returns the whole part of the square root of int64 values up to 2**40, exactly."""
-    root = tf.cast(tf.sqrt(tf.cast(square, tf.float32)), tf.int64)
-    root -= tf.cast(root * root > square, tf.int64)
-    return root + tf.cast((root + 1) * (root + 1) <= square, tf.int64)
 
 
 def _fraction(part: tf.Tensor, whole: tf.Tensor) -> tf.Tensor:

@@ -15,6 +15,7 @@ from tfaug import rng
 from tfaug.augment.base import Augmentation, Batch, Choice, Shape, Size, image_shape
 from tfaug.config import ConfigError, check_choice, check_range
 from tfaug.images import resample
+from tfaug.images.base import floor_sqrt
 from tfaug.schedules import Progress, Schedule, check_scheduled, value_at
 
 _INTERPOLATIONS = ("bilinear", "nearest")
@@ -353,7 +354,7 @@ def _fitting_sides(
     roots = np.sqrt(np.stack([share * ratio, share / ratio], -1).reshape(-1, 2))
     factors = tf.constant(np.rint(roots * 2**_SIDE_BITS).astype(np.int64))
     limits = tf.cast(tf.stack([height, width]), tf.int64)
-    root = _floor_sqrt(limits[0] * limits[1] * 4**_ROOT_BITS)
+    root = floor_sqrt(limits[0] * limits[1] * 4**_ROOT_BITS)
     sides = (factors * root + 2 ** (_SIDE_BITS + _ROOT_BITS - 1)) // 2 ** (_SIDE_BITS + _ROOT_BITS)
     sides = tf.maximum(sides, min_px)
     too_large = tf.cast(tf.reduce_any(sides > limits, 1), tf.int32)
@@ -361,13 +362,6 @@ def _fitting_sides(
     order = tf.argsort(too_large, stable=True)
     sides = tf.cast(tf.minimum(tf.gather(sides, order), limits), tf.int32)
     return sides, tf.where(num_fit == 0, len(roots), num_fit)
-
-
-def _floor_sqrt(square: tf.Tensor) -> tf.Tensor:
-    """Returns the whole part of the square root of an int64 up to 2**40, exactly: float roots differ by device."""
-    root = tf.cast(tf.sqrt(tf.cast(square, tf.float32)), tf.int64)
-    root -= tf.cast(root * root > square, tf.int64)
-    return root + tf.cast((root + 1) * (root + 1) <= square, tf.int64)
 
 
 def middles(low: float, high: float, num: int) -> np.ndarray:

@@ -57,3 +57,10 @@ def computed_once(values: tf.Tensor) -> tf.Tensor:
     all_bits = -1 if values.dtype.min < 0 else values.dtype.max
     masks = tf.constant([all_bits, 0], values.dtype)
     return tf.reduce_sum(values & tf.reshape(masks, [2] + [1] * values.shape.rank), 0)
+
+
+def floor_sqrt(square: tf.Tensor) -> tf.Tensor:
+    """Returns the whole part of the square root of int64 values up to 2**40, exactly: float roots differ by device."""
+    root = tf.cast(tf.sqrt(tf.cast(square, tf.float32)), tf.int64)
+    root -= tf.cast(root * root > square, tf.int64)
+    return root + tf.cast((root + 1) * (root + 1) <= square, tf.int64)
