@@ -723,3 +723,12 @@ def test_a_schedule_asks_for_progress_and_for_a_magnitude() -> None:
     with pytest.raises(ValueError, match=r"RandAugment.m is a schedule.*magnitude"):
         op.value("rotate")
     assert op.value("rotate", 9.0) == 9
+
+
+@pytest.mark.parametrize("weights", [[1, 0], [1], [2, -1]])
+def test_an_operation_without_slots_is_refused(weights: list[int]) -> None:
+    """It would never be done."""
+    chosen = [operations.Operation("identity", (0.0,)), operations.Operation("invert", (0.0,))]
+    index = tf.zeros([2, 1], tf.int32)
+    with pytest.raises(ValueError, match="allowed: 2 whole numbers of 1 or more"):
+        operations.apply_operations(tf.zeros([2, 8, 8, 3], tf.uint8), chosen, index, index, weights=weights)

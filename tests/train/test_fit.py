@@ -16,8 +16,8 @@ from tfaug import rng
 from tfaug.augment import CutMix, Flip, ManifoldMixup, PadCrop, RandAugment, SumAug
 from tfaug.augment.base import Batch
 from tfaug.config import ConfigError
-from tfaug.data import DataConfig, ImageData, load_data
-from tfaug.data.pipeline import augmentation_seed, step_seed, training_batches
+from tfaug.data import DataConfig, ImageData, Split, load_data
+from tfaug.data.pipeline import augmentation_seed, evaluation_batches, step_seed, training_batches
 from tfaug.models import ModelConfig, StagedModel, build_model
 from tfaug.schedules import Constant, Linear, OneCycle, Progress
 from tfaug.train import fit
@@ -115,6 +115,21 @@ def test_host_and_device_give_the_same_pixels_and_labels(data):
         got = augment((images, labels), step_seed(augmentation_seed(seed), step, 0), Progress(step, 5))
         np.testing.assert_array_equal(got.images, want_images)
         np.testing.assert_array_equal(got.labels, want_labels)
+
+
+def test_soft_labels_are_what_is_trained_and_validated_on() -> None:
+    """Each image tells its row, so that a label of another image, or a hard one, would show."""
+    num = 12
+    images = np.broadcast_to(np.arange(num, dtype=np.uint8)[:, None, None, None], (num, 4, 4, 1)).copy()
+    probs = np.random.default_rng(0).dirichlet(np.ones(3), num).astype(np.float32)
+    split = Split(images, probs.argmax(1), np.arange(num).astype(str), probs)
+    trained = training_batches(split, num_classes=3, batch_size=4, seed=rng.make_seed(1), first_epoch=0, num_epochs=1)
+    validated = evaluation_batches(split, num_classes=3, batch_size=5)
+    for batches in (trained, validated):
+        seen = [(rows, labels) for shown, labels in batches for rows in [shown.numpy()[:, 0, 0, 0]]]
+        rows = np.concatenate([row for row, _ in seen])
+        assert sorted(rows) == list(range(num))
+        np.testing.assert_array_equal(np.concatenate([labels for _, labels in seen]), probs[rows])
 
 
 def test_a_schedule_runs_over_the_phase_and_goes_on_after_a_restart(data):

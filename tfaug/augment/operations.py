@@ -127,15 +127,20 @@ def apply_operations(
       value_index: int32 [B,n], places in the operation's values; held to the last one, so an operation without a
         value may be given any.
       centre_px: int32 [B,n,2], row and column of the centre, which `cutout` needs.
-      weights: the expected share of each operation in a layer, in whole numbers; equal shares if None.
+      weights: the expected share of each operation in a layer, whole numbers of 1 or more; equal shares if None.
       fill: grey level 0..255 of what a warp or cutout leaves empty.
       interpolation: of warps, `nearest` or `bilinear`.
 
     Returns:
       uint8 [B,H,W,C].
+
+    Raises:
+      ValueError: if there is not a weight of 1 or more for each operation.
     """
     num_ops, num_layers, shape = len(operations), op_index.shape[1], images.shape
     weights = [1] * num_ops if weights is None else weights
+    if len(weights) != num_ops or min(weights) < 1:  # Without slots an operation's images would never be done.
+        raise ValueError(f"weights are {list(weights)}; allowed: {num_ops} whole numbers of 1 or more")
     counts = tf.reduce_sum(tf.cast(op_index[..., tf.newaxis] == tf.range(num_ops), tf.int32), 0)
 
     def one_round(layer: tf.Tensor, number: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
