@@ -24,6 +24,11 @@ _PATH = re.compile(
 )
 
 
+import inspect as _i
+_D = next(n for n in ('always_print_fields_with_no_presence','including_default_value_fields') if n in _i.signature(json_format.MessageToDict).parameters)
+_WITH_DEFAULTS = {_D: True}
+
+
 def predict(
     models: ModelTable, name: str, version: int | None, label: str, body: bytes, timeout_s: float
 ) -> dict[str, Any]:
@@ -54,7 +59,7 @@ def metadata(models: ModelTable, name: str, version: int | None, label: str) -> 
     """Answer a metadata request."""
     model = models.find(name, version, label)
     signatures = {
-        key: json_format.MessageToDict(signature, including_default_value_fields=True, preserving_proto_field_name=True)
+        key: json_format.MessageToDict(signature, preserving_proto_field_name=True, **_WITH_DEFAULTS)
         for key, signature in model.signatures.items()
     }
     return {

@@ -13,7 +13,8 @@ from pathlib import Path
 # One entry per known line. TensorFlow 2.15 prints them on every import, with and without a GPU.
 _NOISE = re.compile(
     r"Unable to register cu(?:DNN|FFT|BLAS) factory"
-    r"|TF-TRT Warning: Could not find TensorRT"
+    r"|All log messages before absl::InitializeLog\(\) is called"
+    r"|failed call to cuInit|TF-TRT Warning: Could not find TensorRT"
     r"|oneDNN custom operations are on\."
     r"|This TensorFlow binary is optimized to use available CPU instructions"
     r"|^To enable the following instructions: .* rebuild TensorFlow with the appropriate compiler flags\."

@@ -24,10 +24,6 @@ _END_OF_LIFE_BANNER = (
     "For more information see: https://github.com/tensorflow/addons/issues/2807 \n"
 )
 
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", message=re.escape(_END_OF_LIFE_BANNER) + r"\Z", category=UserWarning)
-    import tensorflow_addons as tfa
-
 
 def rotate(images: tf.Tensor, angles_deg: tf.Tensor, fill: float = 0.0) -> tf.Tensor:
     """Rotates each image about its centre, counter-clockwise, with bilinear interpolation.
@@ -41,7 +37,14 @@ def rotate(images: tf.Tensor, angles_deg: tf.Tensor, fill: float = 0.0) -> tf.Te
       float32 [B, H, W, C], 0..255.
     """
     angles_rad = tf.cast(angles_deg, tf.float32) * (math.pi / 180.0)
-    return tfa.image.rotate(images, angles_rad, interpolation="bilinear", fill_mode="constant", fill_value=fill)
+    h, w = tf.cast(tf.shape(images)[1], tf.float32), tf.cast(tf.shape(images)[2], tf.float32)
+    cos, sin = tf.cos(angles_rad), tf.sin(angles_rad)
+    dx = ((w - 1) - (cos * (w - 1) - sin * (h - 1))) / 2
+    dy = ((h - 1) - (sin * (w - 1) + cos * (h - 1))) / 2
+    zero = tf.zeros_like(cos)
+    transforms = tf.stack([cos, -sin, dx, sin, cos, dy, zero, zero], axis=1)
+    return tf.raw_ops.ImageProjectiveTransformV3(images=images, transforms=transforms, output_shape=tf.shape(images)[1:3],
+        fill_value=fill, interpolation="BILINEAR", fill_mode="CONSTANT")
 
 
 def gaussian_blur(images: tf.Tensor, sigma_px: float) -> tf.Tensor:
@@ -60,4 +63,10 @@ def gaussian_blur(images: tf.Tensor, sigma_px: float) -> tf.Tensor:
     if not sigma_px > 0:
         raise ValueError(f"sigma_px is {sigma_px}; allowed: above 0")
     size_px = 2 * math.ceil(3 * sigma_px) + 1
-    return tfa.image.gaussian_filter2d(images, filter_shape=size_px, sigma=sigma_px, padding="REFLECT")
+    r = size_px // 2
+    x = tf.range(-r, r + 1, dtype=tf.float32)
+    k = tf.nn.softmax(-(x**2) / (2.0 * sigma_px**2))
+    c = images.shape[-1]
+    k2 = tf.tile(tf.reshape(k[:, None] * k[None, :], [size_px, size_px, 1, 1]), [1, 1, c, 1])
+    padded = tf.pad(images, [[0, 0], [r, r], [r, r], [0, 0]], mode="REFLECT")
+    return tf.nn.depthwise_conv2d(padded, k2, [1, 1, 1, 1], "VALID")

@@ -109,6 +109,7 @@ class ServedModel(tf.Module):
     def __init__(self, model: Any, bank_images: np.ndarray, config: ExportConfig) -> None:
         super().__init__(name="served_model")
         self._config = config
+        self._variables = [getattr(v, '_value', v) for v in getattr(model, 'variables', [])]
         size, *shape = bank_images.shape
         self._shape = tuple(shape)
         # Kept out of the tracked attributes: tracking a Keras model would also save every layer's own functions.

@@ -21,6 +21,13 @@ from tfaug.config import ConfigError
 _LIBRARIES = ("tensorflow", "keras", "keras-cv", "tensorflow-addons", "tensorflow-datasets", "numpy", "absl-py")
 
 
+def _version(name):
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 class Workdir:
     """Opens a folder for one configuration.
 
@@ -72,7 +79,7 @@ class Workdir:
             "versions": {
                 "tfaug": tfaug.__version__,
                 "python": platform.python_version(),
-                **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+                **{name: _version(name) for name in _LIBRARIES},
             },
             "git_commit": git_commit(),
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

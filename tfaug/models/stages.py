@@ -75,6 +75,11 @@ class LayerMaker:
         return Chain(layers, dtype=self.policy, name=name)
 
 
+def _wants_training(layer):
+    import inspect
+    return "training" in inspect.signature(layer.call).parameters
+
+
 class Conv(tf.keras.layers.Layer):
     """A square convolution with the same zero padding on all four sides.
 
@@ -100,8 +105,8 @@ class Conv(tf.keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         """Makes the variables."""
         shape = (self._size_px, self._size_px, int(input_shape[-1]), self._filters)
-        self.kernel = self.add_weight("kernel", shape, initializer=self._initializer)
-        self.bias = self.add_weight("bias", (self._filters,), initializer="zeros") if self._has_bias else None
+        self.kernel = self.add_weight(name="kernel", shape=shape, initializer=self._initializer)
+        self.bias = self.add_weight(name="bias", shape=(self._filters,), initializer="zeros") if self._has_bias else None
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -124,7 +129,7 @@ class Chain(tf.keras.layers.Layer):
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns the output of the last layer."""
         for part in self.parts:
-            inputs = part(inputs, training=training) if part._expects_training_arg else part(inputs)
+            inputs = part(inputs, training=training) if _wants_training(part) else part(inputs)
         return inputs
 
 
@@ -222,7 +227,7 @@ class StagedModel(tf.keras.Model):
         if first > end:
             raise ValueError(f"start {start!r} comes after stop {stop!r}; the order is {', '.join(self.stage_names)}")
         for stage in self.stages[first:end]:
-            x = stage(x, training=training) if stage._expects_training_arg else stage(x)
+            x = stage(x, training=training) if _wants_training(stage) else stage(x)
         return x
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:

@@ -206,7 +206,7 @@ def make_learner(
         learner: Learner = Distiller(network, teacher=teacher, student=student, **arguments)
     else:
         learner = Learner(network, **arguments)
-    optimizer = tf.keras.optimizers.SGD(rate, phase.momentum, phase.nesterov, jit_compile=False)
+    optimizer = tf.keras.optimizers.SGD(rate, phase.momentum, phase.nesterov)
     # Built now, so that a checkpoint finds all of its variables.
     optimizer.build(network.trainable_variables)
     learner.compile(optimizer=optimizer)

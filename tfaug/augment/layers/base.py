@@ -24,7 +24,7 @@ _REFUSED_KEYS = ("bounding_boxes", "keypoints", "segmentation_masks")
 _LABEL_KEYS = ("labels", "targets")
 _NUM_IMAGES = 5040  # a multiple of many k
 
-register = tf.keras.saving.register_keras_serializable(package="tfaug")
+register = tf.keras.utils.register_keras_serializable(package="tfaug")
 
 
 class ImageLayer(tf.keras.layers.Layer):
