@@ -21,6 +21,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 import tfaug
+from tfaug import rng
 from tfaug.config import check_range
 from tfaug.files import atomic_directory, read_json, write_json
 
@@ -28,8 +29,6 @@ WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 INFO_FILE = "assets.extra/tfaug.json"
 # Rows that go through the model at once: bounds the memory of a large batch with many draws.
 _ROWS_PER_STEP = 256
-# The odd constants of splitmix64 (Steele, Lea and Flood 2014), as signed 64-bit integers.
-_GOLDEN, _MIX_1, _MIX_2 = (c - (1 << 64) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,18 +71,6 @@ def select_bank(images: np.ndarray, config: ExportConfig) -> np.ndarray:
     """
     chosen = np.random.Generator(np.random.Philox(key=config.seed)).permutation(len(images))[: config.bank_size]
     return images[chosen]
-
-
-def _shift_right(x: tf.Tensor, bits: int) -> tf.Tensor:
-    """Logical right shift of int64."""
-    return tf.bitwise.bitwise_and(tf.bitwise.right_shift(x, tf.constant(bits, tf.int64)), (1 << (64 - bits)) - 1)
-
-
-def _mix(x: tf.Tensor) -> tf.Tensor:
-    """The splitmix64 finaliser: a bijection of int64 whose output bits look independent of the input's."""
-    x = tf.bitwise.bitwise_xor(x, _shift_right(x, 30)) * _MIX_1
-    x = tf.bitwise.bitwise_xor(x, _shift_right(x, 27)) * _MIX_2
-    return tf.bitwise.bitwise_xor(x, _shift_right(x, 31))
 
 
 class ServedModel(tf.Module):
@@ -161,15 +148,15 @@ class ServedModel(tf.Module):
         """Hashes each image to int64 [B]: the sum of its pixels, rounded to 0..255, times odd weights of the places."""
         num_values = math.prod(self._shape)
         pixels = tf.cast(tf.clip_by_value(tf.round(images), 0.0, 255.0), tf.int64)
-        positions = tf.bitwise.bitwise_or(_mix((tf.range(num_values, dtype=tf.int64) + 1) * _GOLDEN), 1)
+        positions = tf.bitwise.bitwise_or(rng.mix64((tf.range(num_values, dtype=tf.int64) + 1) * rng.GOLDEN_64), 1)
         return tf.reduce_sum(tf.reshape(pixels, [-1, num_values]) * positions, axis=1)
 
     def _choose_partners(self, seed: tf.Tensor) -> tf.Tensor:
         """Returns the bank indices int64 [B,n,k-1] that rows of `seed` are mixed with."""
         size = self._bank.shape[0]
-        state = _mix(seed + _mix(tf.constant(self._config.seed, tf.int64)))
-        start = tf.math.floormod(_shift_right(_mix(state + _GOLDEN), 1), size)
-        choice = tf.math.floormod(_shift_right(_mix(state - _GOLDEN), 1), len(self._strides))
+        state = rng.mix64(seed + rng.mix64(tf.constant(self._config.seed, tf.int64)))
+        start = tf.math.floormod(rng.shift_right_64(rng.mix64(state + rng.GOLDEN_64), 1), size)
+        choice = tf.math.floormod(rng.shift_right_64(rng.mix64(state - rng.GOLDEN_64), 1), len(self._strides))
         stride = tf.gather(tf.constant(self._strides), choice)
         num_partners = self._config.num_inputs - 1
         steps = tf.range(self._config.num_draws * num_partners, dtype=tf.int64)

@@ -18,6 +18,14 @@ def _check_pair(first: Any, second: Any, names: str) -> tuple[tf.Tensor, tf.Tens
     return first, second
 
 
+def smooth(labels: tf.Tensor, share: float) -> tf.Tensor:
+    """Returns `(1 - share) labels + share / K`: float [B, K], each row summing to 1 as those of `labels` do.
+
+    Source: Szegedy et al. 2016 (Rethinking the Inception architecture), section 7.
+    """
+    return labels if share == 0 else labels * (1.0 - share) + share / labels.shape[-1]
+
+
 def soft_cross_entropy(labels: Any, logits: Any) -> tf.Tensor:
     """Computes the softmax cross-entropy against soft labels.
 

@@ -228,6 +228,40 @@ def balanced(seed: tf.Tensor, n: int | tf.Tensor, num: int) -> tf.Tensor:
     return permutation(seed, num * each)[:n] // each
 
 
+def hash_bits(seed: tf.Tensor, values: tf.Tensor, num_bits: int) -> tf.Tensor:
+    """Gives each whole number random bits of its own, whatever other numbers stand beside it.
+
+    Args:
+      seed: int32 [2].
+      values: integers of any shape.
+      num_bits: 1..31.
+
+    Returns:
+      int32 of the shape of `values`, in 0..2**num_bits - 1.
+
+    Source: the finaliser of splitmix64 (Steele, Lea and Flood 2014, Fast splittable pseudorandom number generators).
+    """
+    key = tf.bitcast(seed, tf.int64)
+    mixed = mix64(tf.bitwise.bitwise_xor(mix64(tf.cast(values, tf.int64) * GOLDEN_64 + key), key))
+    return tf.cast(shift_right_64(mixed, 64 - num_bits), tf.int32)
+
+
+# The odd constants of splitmix64 (Steele, Lea and Flood 2014), as signed 64-bit integers.
+GOLDEN_64, _MIX_1, _MIX_2 = (c - (1 << 64) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+
+
+def mix64(x: tf.Tensor) -> tf.Tensor:
+    """Returns splitmix64's finaliser of int64 `x`: a bijection whose output bits look independent of the input's."""
+    x = tf.bitwise.bitwise_xor(x, shift_right_64(x, 30)) * _MIX_1
+    x = tf.bitwise.bitwise_xor(x, shift_right_64(x, 27)) * _MIX_2
+    return tf.bitwise.bitwise_xor(x, shift_right_64(x, 31))
+
+
+def shift_right_64(x: tf.Tensor, num_bits: int) -> tf.Tensor:
+    """Returns int64 `x` shifted right by 1..63 bits, with zeros from the left."""
+    return tf.bitwise.bitwise_and(tf.bitwise.right_shift(x, tf.constant(num_bits, tf.int64)), (1 << (64 - num_bits)) - 1)
+
+
 def _cell(seed: tf.Tensor, shape: Shape) -> tf.Tensor:
     """Draws the cell of an inverse distribution function's table, int32 of `shape`."""
     return tf.bitcast(tf.bitwise.right_shift(bits(seed, shape), 32 - _TABLE_BITS), tf.int32)

@@ -319,16 +319,32 @@ SCHEDULES: dict[str, type] = {
 }
 
 
+class Visit(NamedTuple):
+    """Which examples a batch holds and how often they came before, for ops that go by it.
+
+    Attributes:
+      seed: int32 [2], the same at every step of the phase.
+      epoch: passes over the data that are finished, 0 or more, a number or a scalar integer tensor.
+      examples: integer [B], the number of each image in its data set: the same whenever the image comes.
+    """
+
+    seed: Any
+    epoch: Any
+    examples: Any
+
+
 class Progress(NamedTuple):
     """Where training stands in its phase.
 
     Attributes:
       step: 0 .. total_steps - 1, a number or a scalar integer tensor.
       total_steps: steps of the phase, likewise.
+      visit: which examples the batch holds; None where it is not known.
     """
 
     step: Any
     total_steps: Any
+    visit: Visit | None = None
 
 
 _VALUE_BITS = 16

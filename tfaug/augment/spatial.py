@@ -19,6 +19,8 @@ from tfaug.images.base import floor_sqrt
 from tfaug.schedules import Progress, Schedule, check_scheduled, value_at
 
 _INTERPOLATIONS = ("bilinear", "nearest")
+_AXES = ("horizontal", "vertical")
+_PADDINGS = ("zeros", "reflect")
 MAX_SIZE_PX = 16383
 NUM_RATIOS = 64
 _NUM_SHARES = 128
@@ -29,16 +31,25 @@ _ROOT_BITS = 8
 
 @dataclass(frozen=True)
 class Flip(Augmentation):
-    """Mirrors each image with probability `p`.
+    """Mirrors each image with probability `p`, or every other time that it comes.
+
+    With `alternate`, an image is mirrored in every other epoch; whether in the even or the odd ones follows from its
+    number and the phase's seed. So two epochs show each image once as it is and once mirrored, where independent draws
+    show a quarter of them twice mirrored and a quarter never. It needs a `Progress` that says which examples the batch
+    holds (its `visit`); training passes one.
 
     Images of any dtype and size keep both; labels pass.
 
     Attributes:
-      p: probability of a flip, 0..1, or a schedule.
+      p: probability of a flip, 0..1, or a schedule; 0.5 with `alternate`.
       axis: `horizontal` exchanges left and right, `vertical` top and bottom.
+      alternate: whether epochs alternate.
 
     Raises:
-      ConfigError: if a field is out of range.
+      ConfigError: if a field is out of range, or `alternate` comes with another `p` than 0.5.
+      ValueError: if `alternate` is set and the progress does not say which examples the batch holds.
+
+    Source: for `alternate`, Jordan 2024 (94% on CIFAR-10 in 3.29 seconds on a single GPU), section 3.6.
 
     Example:
       >>> import tensorflow as tf
@@ -49,14 +60,33 @@ class Flip(Augmentation):
 
     p: float | Schedule = 0.5
     axis: str = "horizontal"
+    alternate: bool = False
 
     def __post_init__(self) -> None:
         check_scheduled(self, "p", 0, 1)
-        check_choice(self, "axis", ("horizontal", "vertical"))
+        check_choice(self, "axis", _AXES)
+        check_choice(self, "alternate", (True, False))
+        if self.alternate and self.p != 0.5:
+            raise ConfigError(f"Flip.alternate is True with p={self.p!r}; allowed: p=0.5, each image every other epoch")
 
     def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
         """Draws which images are mirrored: `flip` bool [B]."""
-        return {"flip": rng.bernoulli(seed, [shape[0]], value_at(self, "p", progress))}
+        if not self.alternate:
+            return {"flip": rng.bernoulli(seed, [shape[0]], value_at(self, "p", progress))}
+        if progress is None or progress.visit is None:
+            raise ValueError(
+                "Flip(alternate=True) goes by the epoch and the examples: give it a progress, "
+                "tfaug.schedules.Progress(step, total_steps, Visit(seed, epoch, examples))"
+            )
+        visit = progress.visit
+        examples = tf.convert_to_tensor(visit.examples)
+        if examples.shape.rank != 1 or not examples.shape.is_compatible_with([_known(shape[0])]):
+            raise ValueError(
+                f"Flip(alternate=True) got {shape[0]} images and the numbers of {examples.shape} examples; allowed: as "
+                "many of each, so it stands before ops that make one image of several"
+            )
+        first = rng.hash_bits(rng.fold_in(visit.seed, _AXES.index(self.axis)), examples, 1)
+        return {"flip": (first + tf.cast(visit.epoch, tf.int32)) % 2 == 1}
 
     def apply(self, batch: Batch, choice: Choice) -> Batch:
         """Mirrors the chosen images."""
@@ -69,24 +99,38 @@ class Flip(Augmentation):
 
 @dataclass(frozen=True)
 class PadCrop(Augmentation):
-    """Pads each image with zeros and cuts a window of its first size at a uniformly drawn place.
+    """Pads each image and cuts a window of its first size at a uniformly drawn place.
 
     Images of any dtype and size keep both; labels pass. `pad_px` 0 is the identity.
 
     Attributes:
-      pad_px: pixels of padding on each side, 0 or more.
+      pad_px: pixels of padding on each side, 0 or more; with `reflect` less than the image's shorter side.
+      padding: `zeros`, or `reflect` for the image mirrored at its border, whose own row or column is not repeated.
 
-    Source: the standard CIFAR augmentation of all the papers (crop padding 4).
+    Raises:
+      ConfigError: if a field is out of range.
+      ValueError: if the padding reflects more than there is, as far as the images' size is known when the call is
+        traced.
+
+    Source: the standard CIFAR augmentation of all the papers (crop padding 4, zeros); reflected, as numpy's
+      `pad(mode="reflect")`: Jordan 2024 (94% on CIFAR-10 in 3.29 seconds on a single GPU), section 3.1.
     """
 
     pad_px: int = 4
+    padding: str = "zeros"
 
     def __post_init__(self) -> None:
         check_range(self, "pad_px", 0)
+        check_choice(self, "padding", _PADDINGS)
 
     def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
         """Draws each window's first row and column in the padded image: `top`, `left` int32 [B], 0..2 pad_px."""
         last = 2 * self.pad_px + 1
+        if self.padding == "reflect" and any(isinstance(size, int) and size <= self.pad_px for size in shape[1:3]):
+            raise ValueError(
+                f"PadCrop.pad_px is {self.pad_px}, but the images are {shape[1]} x {shape[2]} px; allowed: less than "
+                "the shorter side where the padding reflects"
+            )
         return {
             "top": rng.randint(rng.fold_in(seed, 0), [shape[0]], 0, last),
             "left": rng.randint(rng.fold_in(seed, 1), [shape[0]], 0, last),
@@ -96,7 +140,9 @@ class PadCrop(Augmentation):
         """Cuts the chosen windows."""
         if self.pad_px == 0:
             return batch
-        return batch._replace(images=kernels.pad_and_crop(batch.images, choice["top"], choice["left"], self.pad_px))
+        reflect = self.padding == "reflect"
+        images = kernels.pad_and_crop(batch.images, choice["top"], choice["left"], self.pad_px, reflect)
+        return batch._replace(images=images)
 
 
 @dataclass(frozen=True)
@@ -401,6 +447,11 @@ def _check_size(op: RandomCrop | RandomResizedCrop) -> None:
     if not whole or len(sides) != 2 or not all(1 <= side <= MAX_SIZE_PX for side in sides):
         allowed = f"None, a side in 1..{MAX_SIZE_PX}, or (height, width)"
         raise ConfigError(f"{type(op).__name__}.size_px is {op.size_px!r}; allowed: {allowed}")
+
+
+def _known(size: Size) -> int | None:
+    """Returns a size that is a Python integer, None for one that is only known at run time."""
+    return size if isinstance(size, int) else None
 
 
 def _pair(size_px: int | tuple[int, int]) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from tfaug import rng
 from tfaug.augment.base import Batch
 from tfaug.config import ConfigError
 from tfaug.data.load import Split
-from tfaug.schedules import Progress
+from tfaug.schedules import Progress, Visit
 
 BatchFunction = Callable[[Batch, tf.Tensor, Progress], Batch]
 
@@ -33,7 +33,7 @@ def augment_replicas(
       function: `function(batch, seed, progress) -> batch`.
       batch: images [B, H, W, C] and labels [B, K], B a multiple of `num_replicas`.
       seed: of the phase, int32 [2].
-      progress: the step, counted from the start of the phase, and the steps of the phase.
+      progress: the step, counted from the start of the phase, the steps of the phase and, of the whole batch, the visit.
       num_replicas: 1 or more.
 
     Returns:
@@ -41,11 +41,14 @@ def augment_replicas(
     """
     if num_replicas == 1:
         return function(batch, step_seed(seed, progress.step, 0), progress)
+    images, labels = tf.split(batch.images, num_replicas), tf.split(batch.labels, num_replicas)
+    progresses = [progress] * num_replicas
+    if progress.visit is not None:
+        examples = tf.split(progress.visit.examples, num_replicas)
+        progresses = [progress._replace(visit=progress.visit._replace(examples=share)) for share in examples]
     shares = [
-        function(Batch(images, labels), step_seed(seed, progress.step, replica), progress)
-        for replica, (images, labels) in enumerate(
-            zip(tf.split(batch.images, num_replicas), tf.split(batch.labels, num_replicas), strict=True)
-        )
+        function(Batch(images[replica], labels[replica]), step_seed(seed, progress.step, replica), progresses[replica])
+        for replica in range(num_replicas)
     ]
     return Batch(*(tf.concat(parts, axis=0) for parts in zip(*shares, strict=True)))
 
@@ -60,6 +63,7 @@ def training_batches(
     num_epochs: int,
     augment: BatchFunction | None = None,
     num_replicas: int = 1,
+    with_examples: bool = False,
 ) -> tf.data.Dataset:
     """Returns (images, labels) batches of the epochs first_epoch..num_epochs - 1, each epoch in its own seeded order.
 
@@ -73,9 +77,11 @@ def training_batches(
       augment: `function(batch, seed, progress) -> batch` applied on the host, per replica share; None leaves the images
         as they are.
       num_replicas: how many replicas share a batch.
+      with_examples: whether a batch also holds the place of each image in `split`, for augmenting on the device.
 
     Returns:
-      A data set of images uint8 (or what `augment` makes of them) [B, H, W, C] and labels float32 [B, K].
+      A data set of images uint8 (or what `augment` makes of them) [B, H, W, C] and labels float32 [B, K]; then, if
+      asked for, examples int32 [B].
 
     Raises:
       ConfigError: if there are fewer images than one batch needs.
@@ -94,18 +100,33 @@ def training_batches(
         rows = tf.reshape(order[: steps_per_epoch * batch_size], [steps_per_epoch, batch_size])
         return tf.data.Dataset.from_tensor_slices(rows).enumerate(epoch * steps_per_epoch)
 
-    def load(step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def load(step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, ...]:
         batch = Batch(tf.gather(images, rows), tf.gather(labels, rows))
         if augment is not None:
-            progress = Progress(step, num_epochs * steps_per_epoch)
+            progress = progress_at(augment_seed, step, num_epochs * steps_per_epoch, steps_per_epoch, rows)
             batch = augment_replicas(augment, batch, augment_seed, progress, num_replicas)
-        return batch.images, batch.labels
+        return (batch.images, batch.labels, rows) if with_examples else (batch.images, batch.labels)
 
     batches = tf.data.Dataset.range(first_epoch, num_epochs).flat_map(epoch_of)
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return batches.map(load, num_parallel_calls=2).prefetch(4).with_options(options)
+
+
+def progress_at(
+    seed: tf.Tensor, step: tf.Tensor, total_steps: int, steps_per_epoch: int, examples: tf.Tensor
+) -> Progress:
+    """Returns where a phase stands at one step.
+
+    Args:
+      seed: of the phase's augmentation, int32 [2].
+      step: 0 .. total_steps - 1.
+      total_steps: of the phase.
+      steps_per_epoch: 1 or more.
+      examples: int32 [B], the place of each image of the batch in the training set.
+    """
+    return Progress(step, total_steps, Visit(seed, step // steps_per_epoch, examples))
 
 
 def augmentation_seed(seed: tf.Tensor) -> tf.Tensor:

@@ -267,20 +267,28 @@ def flip(images: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     return gather_columns(images, tf.where(mask[:, tf.newaxis], tf.reverse(columns, [0]), columns), 0)
 
 
-def pad_and_crop(images: tf.Tensor, top: tf.Tensor, left: tf.Tensor, pad_px: int) -> tf.Tensor:
-    """Pads each image with `pad_px` zeros on all sides and cuts a window of the first size at its own place; any dtype.
+def pad_and_crop(
+    images: tf.Tensor, top: tf.Tensor, left: tf.Tensor, pad_px: int, reflect: bool = False
+) -> tf.Tensor:
+    """Pads each image with `pad_px` pixels on all sides and cuts a window of the first size at its own place; any dtype.
 
     Args:
       images: [B,H,W,C].
       top: int32 [B], first row of the window in the padded image, 0..2 pad_px.
       left: int32 [B], first column, likewise.
-      pad_px: pixels of padding, 0 or more.
+      pad_px: pixels of padding, 0 or more; below the image's sides if it reflects.
+      reflect: whether the padding mirrors the image, without its outermost row or column; else it is 0.
 
     Returns:
       [B,H,W,C], dtype of `images`.
     """
-    rows = gather_rows(images, (top - pad_px)[:, tf.newaxis] + tf.range(size_of(images, 1)), 0)
-    return gather_columns(rows, (left - pad_px)[:, tf.newaxis] + tf.range(size_of(images, 2)), 0)
+
+    def places(start: tf.Tensor, size: IntOrTensor) -> tf.Tensor:
+        places = (start - pad_px)[:, tf.newaxis] + tf.range(size)
+        return size - 1 - tf.abs(size - 1 - tf.abs(places)) if reflect else places
+
+    rows = gather_rows(images, places(top, size_of(images, 1)), 0)
+    return gather_columns(rows, places(left, size_of(images, 2)), 0)
 
 
 def cutout(images: tf.Tensor, y: tf.Tensor, x: tf.Tensor, half_px: IntOrTensor, fill: int = 0) -> tf.Tensor:

@@ -25,10 +25,11 @@ from tfaug.data.pipeline import (
     augment_replicas,
     augmentation_seed,
     evaluation_batches,
+    progress_at,
     training_batches,
 )
 from tfaug.models import StagedModel
-from tfaug.schedules import Progress, Schedule
+from tfaug.schedules import Schedule
 from tfaug.train.callbacks import (
     EpochRecorder,
     ProgressPictures,
@@ -154,6 +155,7 @@ def _train_phase(
         num_epochs=phase.epochs,
         augment=on_host,
         num_replicas=num_replicas,
+        with_examples=on_host is None,
     )
     with run.strategy.scope():
         rate = PhaseRate(schedule, steps_per_epoch * phase.epochs)
@@ -195,18 +197,20 @@ def make_learner(
     """Makes the Keras model that trains `network`, with its optimizer's variables; called under the strategy."""
     arguments = dict(
         loss=phase.loss,
+        label_smoothing=phase.label_smoothing,
         weight_decay=phase.weight_decay,
         augment=augment if phase.augment_on == "device" else None,
         mix_features=phase.mix_features,
         seed=seed,
         total_steps=rate.total_steps,
+        steps_per_epoch=rate.total_steps // phase.epochs,
         compile_step=compiles_on_device(),
     )
     if teacher is not None and student is not None:
         learner: Learner = Distiller(network, teacher=teacher, student=student, **arguments)
     else:
         learner = Learner(network, **arguments)
-    optimizer = tf.keras.optimizers.SGD(rate, phase.momentum, phase.nesterov)
+    optimizer = phase.optimizer.make(rate)
     # Built now, so that a checkpoint finds all of its variables.
     optimizer.build(network.trainable_variables)
     learner.compile(optimizer=optimizer)
@@ -228,8 +232,9 @@ def preview(phase: Phase, data: ImageData, seed: tf.Tensor, num_images: int) -> 
     split = data.train.take(np.arange(min(len(data.train), 4 * num_images)))
     total_steps = len(data.train) // phase.batch_size * phase.epochs
     batch = Batch(tf.constant(split.images), tf.constant(split.label_rows(data.num_classes)))
-    progress = Progress(tf.constant(total_steps // 2), total_steps)
-    augmented = augment_replicas(function, batch, augmentation_seed(seed), progress, 1)
+    seed, steps_per_epoch = augmentation_seed(seed), total_steps // phase.epochs
+    progress = progress_at(seed, tf.constant(total_steps // 2), total_steps, steps_per_epoch, tf.range(len(split)))
+    augmented = augment_replicas(function, batch, seed, progress, 1)
     return tf.cast(tf.round(tf.cast(augmented.images[:num_images], tf.float32)), tf.uint8)
 
 

@@ -14,6 +14,7 @@ from tfaug.config import ConfigError, check_choice, check_range
 from tfaug.losses import LOSSES
 from tfaug.models import ModelConfig
 from tfaug.schedules import Schedule
+from tfaug.train.optimizers import SGD, Optimizer
 
 AUGMENT_ON = ("host", "device")
 PRECISIONS = ("bf16", "fp32")
@@ -31,8 +32,8 @@ class Phase:
       augment: operations, applied in order; their schedules run over the phase.
       batch_size: images drawn per step over all replicas, before Sum-Augmentation divides them by k.
       loss: `cross_entropy` or `binary_cross_entropy`, on soft labels.
-      momentum: of SGD, 0..1.
-      nesterov: whether the momentum is Nesterov's.
+      label_smoothing: share of each label that is spread evenly over the classes in the training loss, 0 to below 1.
+      optimizer: `SGD(...)` or `Muon(...)`.
       weight_decay: L2 penalty added to every gradient (coupled, as in the papers' PyTorch code), 0 or more.
       augment_on: `host` (in tf.data) or `device` (inside the train step): the same pixels and labels for one seed.
       engine: `tfaug`, or `keras_cv` for keras-cv's own layers in tf.data (for comparison; host only).
@@ -45,8 +46,8 @@ class Phase:
     augment: tuple[augment_ops.Augmentation, ...] = ()
     batch_size: int = 128
     loss: str = "cross_entropy"
-    momentum: float = 0.9
-    nesterov: bool = True
+    label_smoothing: float = 0.0
+    optimizer: Optimizer = SGD()
     weight_decay: float = 1e-4
     augment_on: str = "host"
     engine: str = "tfaug"
@@ -57,7 +58,7 @@ class Phase:
             raise ConfigError(f"Phase.name is {self.name!r}; allowed: letters, digits and underscores")
         check_range(self, "epochs", 1)
         check_range(self, "batch_size", 1)
-        check_range(self, "momentum", 0, 1)
+        check_range(self, "label_smoothing", 0, 0.999)
         check_range(self, "weight_decay", 0)
         check_choice(self, "loss", LOSSES)
         check_choice(self, "augment_on", AUGMENT_ON)

@@ -9,8 +9,8 @@ import tensorflow as tf
 from tfaug import rng
 from tfaug.augment import ManifoldMixup
 from tfaug.augment.base import Batch, image_shape
-from tfaug.data.pipeline import BatchFunction, step_seed
-from tfaug.losses import LOSSES
+from tfaug.data.pipeline import BatchFunction, progress_at, step_seed
+from tfaug.losses import LOSSES, smooth
 from tfaug.models import StagedModel
 from tfaug.schedules import Progress
 
@@ -26,11 +26,13 @@ class Learner(tf.keras.Model):
     Args:
       network: images [B, H, W, C], 0..255 -> float32 logits [B, K].
       loss: a name in `tfaug.losses.LOSSES`.
+      label_smoothing: share of each label that is spread over the classes in the training loss.
       weight_decay: L2 penalty added to the gradient of every trainable variable.
       augment: `function(batch, seed, progress) -> batch` run under XLA in the step; None where the host has done it.
       mix_features: mixes inside the network; None leaves the features as they are.
       seed: int32 [2], folded with the step and the replica for `augment` and `mix_features`.
       total_steps: steps of the phase, for what is scheduled; the optimizer counts them.
+      steps_per_epoch: for what goes by the epoch.
       compile_step: whether the forward and backward pass of each replica is compiled by XLA. The reduction over
         replicas and the update stay outside, where MirroredStrategy needs them.
     """
@@ -40,20 +42,22 @@ class Learner(tf.keras.Model):
         network: StagedModel,
         *,
         loss: str,
+        label_smoothing: float,
         weight_decay: float,
         augment: BatchFunction | None,
         mix_features: ManifoldMixup | None,
         seed: tf.Tensor,
         total_steps: int,
+        steps_per_epoch: int,
         compile_step: bool,
     ):
         super().__init__(name="learner")
         self.network = network
-        self.loss_function = LOSSES[loss]
+        self.loss_function, self.label_smoothing = LOSSES[loss], label_smoothing
         self.weight_decay = weight_decay
         self.mix_features = mix_features
         self.seed = seed
-        self.total_steps = total_steps
+        self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
         self._augment = tf.function(augment, jit_compile=True, autograph=False) if augment is not None else None
         self._gradients_of = tf.function(self._gradients, jit_compile=True) if compile_step else self._gradients
         self.loss_metric = tf.keras.metrics.Mean("loss")
@@ -86,7 +90,7 @@ class Learner(tf.keras.Model):
         """Returns this replica's gradients, losses, labels and logits; no communication, so XLA may compile it."""
         with tf.GradientTape() as tape:
             logits, labels = self._logits(images, labels, seed, step)
-            losses = self.losses_of(images, labels, logits)
+            losses = self.losses_of(images, smooth(labels, self.label_smoothing), logits)
             # Every replica holds the same number of rows, and the optimizer adds the replicas' gradients up.
             replicas = tf.distribute.get_strategy().num_replicas_in_sync
             objective = tf.reduce_mean(losses) / replicas
@@ -97,13 +101,14 @@ class Learner(tf.keras.Model):
             gradients = [g + decay * tf.cast(v, g.dtype) for g, v in zip(gradients, variables, strict=True)]
         return gradients, losses, labels, logits
 
-    def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Takes one step on this replica's share of the batch."""
-        images, labels = data
+    def train_step(self, data: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
+        """Takes one step on this replica's share of the batch: images, labels and, to augment here, the examples."""
+        images, labels, *examples = data
         step = tf.convert_to_tensor(self.optimizer.iterations)
         seed = step_seed(self.seed, step, tf.distribute.get_replica_context().replica_id_in_sync_group)
         if self._augment is not None:
-            images, labels = self._augment(Batch(images, labels), seed, Progress(step, self.total_steps))
+            progress = progress_at(self.seed, step, self.total_steps, self.steps_per_epoch, *examples)
+            images, labels = self._augment(Batch(images, labels), seed, progress)
         gradients, losses, labels, logits = self._gradients_of(images, labels, seed, step)
         self.optimizer.apply_gradients(zip(gradients, self.network.trainable_variables, strict=True))
         return self._record(losses, labels, logits)
