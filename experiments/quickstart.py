@@ -15,7 +15,8 @@ from tfaug.augment import Flip, PadCrop, RandAugment, SumAug
 from tfaug.data import DataConfig
 from tfaug.experiment import Experiment
 from tfaug.models import ModelConfig
-from tfaug.schedules import Cosine, OneCycle
+from tfaug.schedules import Cosine, Linear, OneCycle
+from tfaug.train.optimizers import Muon
 from tfaug.train.phases import Phase, Student
 
 
@@ -39,21 +40,22 @@ def digits() -> Experiment:
 
 
 def cifar10() -> Experiment:
-    """Trains ResNet-20 on CIFAR-10 and distils it into LeNet.
+    """Trains a whitened network on CIFAR-10 with Muon and distils it into a smaller one.
 
     Command: TFDS_DATA_DIR=... tfaug run --config=experiments.quickstart:cifar10 --workdir=build/c10
     Time and accuracy: see the README.
     """
-    light = (Flip(), PadCrop(4))
+    light = (Flip(alternate=True), PadCrop(2, padding="reflect"))
+    fast = dict(batch_size=1000, optimizer=Muon(), weight_decay=0.0, label_smoothing=0.2)
     return Experiment(
         name="quickstart on CIFAR-10",
         data=DataConfig(name="cifar10", shifted=_shifted_cifar10()),
-        model=ModelConfig("resnet20"),
+        model=ModelConfig("whitened"),
         phases=(
-            Phase("train", 8, OneCycle(0.4), (*light, RandAugment(n=1, m=9), SumAug(k=2)), batch_size=256),
-            Phase("refine", 9, Cosine(0.1), light, batch_size=128),
+            Phase("train", 6, Linear(0.24, 0.1), (*light, SumAug(k=2)), **{**fast, "batch_size": 2000}),
+            Phase("refine", 9, Linear(0.2, 0.0), light, **fast),
         ),
-        student=Student(ModelConfig("lenet"), (Phase("distill", 4, OneCycle(0.05), light, batch_size=128),)),
+        student=Student(ModelConfig("whitened_small"), (Phase("distill", 8, Linear(0.2, 0.0), light, **fast),)),
     )
 
 

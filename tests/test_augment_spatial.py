@@ -12,10 +12,20 @@ from PIL import Image
 from scipy import ndimage
 
 from tfaug import rng
-from tfaug.augment import Augmentation, Batch, Flip, PadCrop, RandomCrop, RandomResizedCrop, RandomScale
+from tfaug.augment import (
+    Augmentation,
+    Batch,
+    Compose,
+    Flip,
+    PadCrop,
+    RandomCrop,
+    RandomResizedCrop,
+    RandomScale,
+    SumAug,
+)
 from tfaug.config import ConfigError
 from tfaug.images import resample
-from tfaug.schedules import Linear, Progress
+from tfaug.schedules import Linear, Progress, Visit
 
 PIL_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "nearest": Image.Resampling.NEAREST}
 
@@ -49,6 +59,78 @@ def test_flips_may_be_vertical_and_their_probability_a_schedule() -> None:
     for step, p in ((0, 0.0), (1, 0.3)):
         flips = op.sample(rng.make_seed(5), (20000, 1, 1, 1), Progress(step, 2))["flip"].numpy()
         assert scipy.stats.binomtest(int(flips.sum()), flips.size, p).pvalue > 0.01
+
+
+def visit_at(epoch: int, num: int = 1000, seed: int = 7) -> Progress:
+    """The progress of a batch that holds the examples 0 .. num - 1."""
+    return Progress(epoch, 10, Visit(rng.make_seed(seed), epoch, tf.range(num)))
+
+
+def flips_of(op: Flip, progress: Progress, seed: int = 1) -> np.ndarray:
+    num = progress.visit.examples.shape[0]
+    return op.sample(rng.make_seed(seed), (num, 4, 4, 1), progress)["flip"].numpy()
+
+
+def test_alternating_flips_show_each_side_once_in_two_epochs():
+    op = Flip(alternate=True)
+    epochs = [flips_of(op, visit_at(epoch), seed=epoch) for epoch in range(4)]
+    np.testing.assert_array_equal(epochs[0], ~epochs[1])  # whatever the step's own seed is
+    np.testing.assert_array_equal(epochs[0], epochs[2])
+    np.testing.assert_array_equal(epochs[1], epochs[3])
+    assert 0.45 < epochs[0].mean() < 0.55  # 3.2 standard deviations around a half
+    other = flips_of(op, visit_at(0, seed=8))
+    assert 0.45 < (other == epochs[0]).mean() < 0.55
+    vertical = flips_of(Flip(axis="vertical", alternate=True), visit_at(0))
+    assert 0.45 < (vertical == epochs[0]).mean() < 0.55
+
+
+def test_alternating_flips_go_by_the_example_and_not_by_its_place():
+    op, order = Flip(alternate=True), np.random.default_rng(0).permutation(1000)
+    progress = visit_at(1)
+    shuffled = progress._replace(visit=progress.visit._replace(examples=tf.constant(order)))
+    np.testing.assert_array_equal(flips_of(op, shuffled), flips_of(op, progress)[order])
+
+
+def test_alternating_flips_give_the_same_bits_compiled():
+    op = Flip(alternate=True)
+
+    @tf.function(jit_compile=True)
+    def compiled(epoch, examples):
+        progress = Progress(epoch, 10, Visit(rng.make_seed(7), epoch, examples))
+        return op.sample(rng.make_seed(1), (1000, 4, 4, 1), progress)["flip"]
+
+    for epoch in (0, 3):
+        flips = compiled(tf.constant(epoch), tf.range(1000)).numpy()
+        np.testing.assert_array_equal(flips, flips_of(op, visit_at(epoch)))
+
+
+def test_alternating_flips_say_what_they_miss():
+    images = np.zeros((6, 4, 4, 1), np.uint8)
+    with pytest.raises(ValueError, match=r"goes by the epoch and the examples"):
+        Flip(alternate=True)(images, seed=1)
+    with pytest.raises(ValueError, match=r"goes by the epoch and the examples"):
+        Flip(alternate=True)(images, 1, Progress(0, 10))
+    with pytest.raises(ValueError, match=r"3 images and the numbers of \(6,\) examples"):
+        Compose((SumAug(2), Flip(alternate=True)))((images, np.eye(6, dtype=np.float32)), 1, visit_at(0, 6))
+    with pytest.raises(ConfigError, match=r"alternate is True with p=0.3; allowed: p=0.5"):
+        Flip(p=0.3, alternate=True)
+
+
+@pytest.mark.parametrize("pad_px", [1, 2, 6])
+def test_reflected_padding_is_numpys(pad_px):
+    images = np.random.default_rng(3).integers(0, 256, (40, 7, 9, 3), np.uint8)
+    op = PadCrop(pad_px, padding="reflect")
+    choice = op.sample(rng.make_seed(3), images.shape)
+    padded = np.pad(images, ((0, 0), (pad_px, pad_px), (pad_px, pad_px), (0, 0)), mode="reflect")
+    places = zip(choice["top"].numpy(), choice["left"].numpy(), padded, strict=True)
+    expected = np.stack([image[top : top + 7, left : left + 9] for top, left, image in places])
+    np.testing.assert_array_equal(op(images, rng.make_seed(3)), expected)
+    np.testing.assert_array_equal(tf.function(op, jit_compile=True)(images, rng.make_seed(3)), expected)
+
+
+def test_padding_cannot_reflect_more_than_there_is():
+    with pytest.raises(ValueError, match=r"pad_px is 7, but the images are 7 x 9 px; allowed: less than"):
+        PadCrop(7, padding="reflect")(np.zeros((2, 7, 9, 3), np.uint8), seed=1)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])

@@ -25,6 +25,7 @@ DRAWS = {
     "permutation": lambda seed, n: rng.permutation(seed, n),
     "balanced": lambda seed, n: rng.balanced(seed, n, 7),
     "normal": lambda seed, n: rng.normal(seed, [n, 2]),
+    "hash_bits": lambda seed, n: rng.hash_bits(seed, tf.range(n), 31),
     "beta": lambda seed, n: rng.beta(seed, [n], 0.3),
     "beta_uniform": lambda seed, n: rng.beta(seed, [n], 1.0),
 }
@@ -32,7 +33,7 @@ DRAWS = {
 
 def test_every_function_that_draws_is_in_the_table() -> None:
     functions = {name for name, value in vars(rng).items() if callable(value) and value.__module__ == rng.__name__}
-    public = {name for name in functions if not name.startswith("_")} - {"make_seed", "normal_limit", "unfused"}
+    public = {name for name in functions if not name.startswith("_")} - {"make_seed", "normal_limit", "unfused", "mix64", "shift_right_64"}
     assert {name for name in public if name not in DRAWS} == set()
 
 
@@ -232,3 +233,24 @@ def test_unfused_keeps_both_roundings_under_xla() -> None:
     expected = values[0] * values[1] + values[2]
     np.testing.assert_array_equal(add(a, b, c), expected)
     np.testing.assert_array_equal(tf.function(add, jit_compile=True)(a, b, c), expected)
+
+
+def test_hashed_bits_are_even_and_independent_of_their_neighbours() -> None:
+    values = tf.range(2**16)
+    hashed = rng.hash_bits(SEED, values, 31).numpy()
+    assert hashed.min() >= 0
+    for bit in range(31):  # 3.5 standard deviations of a fair coin thrown 2**16 times
+        assert abs((hashed >> bit & 1).mean() - 0.5) < 3.5 * 0.5 / 2**8
+    pairs = (hashed[:-1] ^ hashed[1:]) >> 30
+    assert abs(pairs.mean() - 0.5) < 3.5 * 0.5 / 2**8
+    np.testing.assert_array_equal(rng.hash_bits(SEED, values[::-1], 31)[::-1], hashed)
+    np.testing.assert_array_equal(rng.hash_bits(SEED, values, 4), hashed >> 27)
+    assert (rng.hash_bits(rng.make_seed(1), values, 31).numpy() == hashed).mean() < 1e-3
+
+
+def test_mix64_is_splitmix64() -> None:
+    """The first outputs of splitmix64 seeded with 1234567, as published with the generator."""
+    outputs = [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    states = [(1234567 + (i + 1) * 0x9E3779B97F4A7C15) % 2**64 for i in range(3)]
+    mixed = rng.mix64(tf.constant(np.array(states, np.uint64).view(np.int64)))
+    assert mixed.numpy().view(np.uint64).tolist() == outputs

@@ -97,6 +97,7 @@ class Job:
         if (folder / "result.json").exists():
             return
         network = self.network(model, self.config.precision)
+        network.adapt(self.data.train.images)
         seed = rng.fold_in(rng.make_seed(self.config.seed), ("teacher", "student").index(who))
         run = fit.Run(folder, self.data, self.strategy, seed, self.path / "tensorboard" / who, on_epoch=on_epoch)
         results = fit.train_phases(run, network, phases, teacher=teacher, student=self.config.student)

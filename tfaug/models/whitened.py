@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfaug.models.stages import Head, LayerMaker, Normalize
+from tfaug.models.stages import Head, KaimingNormal, LayerMaker, Normalize
 
 _PATCH_PX = 2
 # Added to the eigenvalues, so that directions in which photographs hardly vary are not blown up (Jordan 2024).
 _EPSILON = 5e-4
-_NUM_IMAGES = 5000
 
 
 class IdentityFirst(tf.keras.initializers.Initializer):
@@ -44,7 +43,7 @@ class IdentityFirst(tf.keras.initializers.Initializer):
 
 
 class Whiten(tf.keras.layers.Layer):
-    """Projects the patches of 2 x 2 pixels on plus and minus their whitened principal directions, and adds a bias.
+    """Rectified projections of the patches of 2 x 2 pixels on plus and minus their whitened principal directions.
 
     `adapt` computes the kernel from images; training does not change it, only the bias. Until then the kernel is drawn
     at random.
@@ -71,7 +70,7 @@ class Whiten(tf.keras.layers.Layer):
         """Sets the kernel.
 
         Args:
-          images: float [N, H, W, C], normalised; 5,000 of them give the directions to within a few per cent.
+          images: float [N, H, W, C], normalised.
         """
         patches = np.lib.stride_tricks.sliding_window_view(images, (_PATCH_PX, _PATCH_PX), axis=(1, 2))
         patches = np.moveaxis(patches, 3, -1).reshape(-1, _PATCH_PX * _PATCH_PX * images.shape[-1]).astype(np.float64)
@@ -82,37 +81,47 @@ class Whiten(tf.keras.layers.Layer):
         self.kernel.assign(np.concatenate([filters, -filters], -1).astype(np.float32))
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Returns [B, H - 1, W - 1, 8 C]."""
-        return tf.nn.bias_add(tf.nn.conv2d(inputs, self.kernel, 1, "VALID"), self.bias)
+        """Returns [B, H - 1, W - 1, 8 C], rectified."""
+        return tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(inputs, self.kernel, 1, "VALID"), self.bias))
 
 
 def _whitened(
-    widths: Sequence[int],
-    image_shape: Sequence[int],
-    num_classes: int,
-    mean: Any,
-    std: Any,
-    precision: str,
-    seed: int,
+    widths: Sequence[int], image_shape: Sequence[int], num_classes: int, mean: Any, std: Any, precision: str, seed: int
 ) -> list[tf.keras.layers.Layer]:
-    """The stages: normalised, whitened, then per width conv - pool - norm - relu - conv - norm - relu, and the head."""
-    make = LayerMaker(precision, seed, "fan_in", initializer=IdentityFirst)
-    whiten = Whiten(make.drawn("fan_in"), dtype=make.policy, name="whiten")
+    """The stages: whitened patches, then per width conv - pool - norm - relu - conv - norm - relu, then the head."""
+    make = LayerMaker(precision, seed, "fan_in")
     stages: list[tf.keras.layers.Layer] = [
         Normalize(mean, std, name="normalize"),
-        make.chain("stem", [whiten, make.relu("relu")]),
+        Whiten(KaimingNormal(make.next_seed(), "fan_in"), dtype=make.policy, name="whiten"),
     ]
     for index, width in enumerate(widths, start=1):
         layers = [
-            make.conv("conv1", width, 3),
+            make.conv("conv1", width, 3, initializer=IdentityFirst(make.next_seed())),
             tf.keras.layers.MaxPooling2D(dtype=make.policy, name="pool"),
             make.norm("norm1", momentum=0.6, scale=False),
             make.relu("relu1"),
-            make.conv("conv2", width, 3),
+            make.conv("conv2", width, 3, initializer=IdentityFirst(make.next_seed())),
             make.norm("norm2", momentum=0.6, scale=False),
             make.relu("relu2"),
         ]
         stages.append(make.chain(f"stage{index}", layers))
-    dense = tf.keras.layers.Dense(num_classes, use_bias=False, kernel_initializer=make.drawn("small"), name="dense")
-    stages.append(Head(dense, pool="max", name="head"))
+    # Zeros: the logits of the first step are 0, so it moves the head alone.
+    dense = tf.keras.layers.Dense(num_classes, use_bias=False, kernel_initializer="zeros", name="dense")
+    stages.append(Head(dense, pool=tf.reduce_max, name="head"))
     return stages
+
+
+def whitened(**kwargs: Any) -> list[tf.keras.layers.Layer]:
+    """Returns the stages of a whitened network of the widths 64, 256 and 256: 1,972,824 trainable parameters.
+
+    For 3 channels and 10 classes. Made to be trained in few epochs by `Muon`; its rectifiers take half of the time of
+    the source's GELU on a CPU.
+
+    Source: after Jordan 2024 (94% on CIFAR-10 in 3.29 seconds on a single GPU), section 3, and its Muon variant.
+    """
+    return _whitened((64, 256, 256), **kwargs)
+
+
+def whitened_small(**kwargs: Any) -> list[tf.keras.layers.Layer]:
+    """Returns the stages of a whitened network of the widths 32, 64 and 128, a student: see `whitened`."""
+    return _whitened((32, 64, 128), **kwargs)

@@ -13,11 +13,14 @@ from tfaug.config import check_choice
 from tfaug.models.classic import lenet
 from tfaug.models.resnet import resnet20, resnet32
 from tfaug.models.stages import POLICIES, StagedModel
+from tfaug.models.whitened import whitened, whitened_small
 
 MODELS: dict[str, Callable[..., list[tf.keras.layers.Layer]]] = {
     "resnet20": resnet20,
     "resnet32": resnet32,
     "lenet": lenet,
+    "whitened": whitened,
+    "whitened_small": whitened_small,
 }
 
 SMALLEST_IMAGE_PX = 12  # below it LeNet's second pooling has nothing left
