@@ -172,6 +172,7 @@ def _train_phase(
             epochs=phase.epochs,
             steps_per_epoch=steps_per_epoch,
             validation_data=evaluation_batches(run.data.validation, num_classes=run.data.num_classes, batch_size=250),
+            shuffle=False,  # the batches are in their order; Keras 3 warns otherwise
             verbose=1 if sys.stdout.isatty() else 2,
             callbacks=[
                 StopOnNonFinite(phase.name),
@@ -213,7 +214,7 @@ def make_learner(
     optimizer = phase.optimizer.make(rate)
     # Built now, so that a checkpoint finds all of its variables.
     optimizer.build(network.trainable_variables)
-    learner.compile(optimizer=optimizer)
+    learner.compile(optimizer=optimizer, jit_compile=False)  # compiles by itself what XLA can
     return learner
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import tensorflow as tf
 
 from tfaug.config import check_range
+from tfaug.keras_versions import OPTIMIZER_SETTINGS
 
 # The quintic whose iteration brings singular values of 0..1 near 1 (Jordan 2024).
 _QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -30,7 +31,7 @@ class SGD:
 
     def make(self, rate: Any) -> tf.keras.optimizers.Optimizer:
         """Returns the Keras optimizer for a learning rate, a number or a Keras schedule."""
-        return tf.keras.optimizers.SGD(rate, self.momentum, self.nesterov)
+        return tf.keras.optimizers.SGD(rate, self.momentum, self.nesterov, **OPTIMIZER_SETTINGS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +90,7 @@ class MuonOptimizer(tf.keras.optimizers.SGD):
 
     def __init__(self, settings: Muon, rate: Any):
         # Any momentum above 0 makes Keras create the momenta.
-        super().__init__(rate, 0.5, name="muon")
+        super().__init__(rate, 0.5, name="muon", **OPTIMIZER_SETTINGS)
         self._settings = settings
 
     def get_config(self) -> dict[str, Any]:
