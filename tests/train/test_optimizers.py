@@ -44,10 +44,13 @@ def take_steps(settings, rate: float, steps: int, devices=("CPU:0",)) -> dict[st
         optimizer = settings.make(rate)
         optimizer.build(list(variables.values()))
 
+    def update(gradients):
+        shares = [gradient / len(devices) for gradient in gradients]
+        optimizer.apply_gradients(list(zip(shares, variables.values(), strict=True)))
+
     @tf.function(autograph=False)
     def step(gradients):
-        shares = [gradient / len(devices) for gradient in gradients]
-        strategy.run(lambda: optimizer.apply_gradients(list(zip(shares, variables.values(), strict=True))))
+        strategy.run(update, [gradients])
 
     for index in range(steps):
         step(list(drawn(index + 1).values()))
