@@ -14,6 +14,7 @@ import pathlib
 from tfaug.augment import Flip, PadCrop, RandAugment, SumAug
 from tfaug.data import DataConfig
 from tfaug.experiment import Experiment
+from tfaug.export import ExportConfig
 from tfaug.models import ModelConfig
 from tfaug.schedules import Cosine, OneCycle
 from tfaug.train.phases import Phase, Student
@@ -54,6 +55,7 @@ def cifar10() -> Experiment:
             Phase("refine", 9, Cosine(0.1), light, batch_size=128),
         ),
         student=Student(ModelConfig("lenet"), (Phase("distill", 4, OneCycle(0.05), light, batch_size=128),)),
+        export=ExportConfig(mirror=True),
     )
 
 
