@@ -179,8 +179,8 @@ def summarize(run: Run) -> dict[str, Any]:
     Returns:
       Nested dicts of JSON values: name, fingerprint, teacher, student (None where there is none), phases, served, gap
       (None where there is no shifted set), attacks, seconds, timings, images_per_second and what names them. In
-      `served`, `gain` of a mode is its accuracy minus the plain one on the same images (None where there is none, and
-      for plain); `test_time` of a model says what was measured and chosen on validation images (None where nothing was).
+      `served`, `gain` of a mode is its accuracy minus the plain one on the same images (None for plain, and where there
+      is none); `test_time` of a model is what was measured and chosen on validation images (None where nothing was).
       Accuracies are fractions (0..1), differences too; intervals are `[low, high]` at 95 %.
     """
     models: dict[str, dict[str, Any]] = {
