@@ -14,6 +14,7 @@ import pathlib
 from tfaug.augment import Flip, PadCrop, RandAugment, SumAug
 from tfaug.data import DataConfig
 from tfaug.experiment import Experiment
+from tfaug.export import ExportConfig
 from tfaug.models import ModelConfig
 from tfaug.schedules import Cosine, Linear, OneCycle
 from tfaug.train.optimizers import Muon
@@ -56,6 +57,7 @@ def cifar10() -> Experiment:
             Phase("refine", 9, Linear(0.2, 0.0), light, **fast),
         ),
         student=Student(ModelConfig("whitened_small"), (Phase("distill", 8, Linear(0.2, 0.0), light, **fast),)),
+        export=ExportConfig(mirror=True),
     )
 
 

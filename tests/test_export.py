@@ -19,6 +19,7 @@ from tfaug.config import ConfigError
 from tfaug.export import (
     INFO_FILE,
     WARMUP_FILE,
+    Choice,
     ExportConfig,
     ExportedModel,
     export_model,
@@ -28,14 +29,11 @@ from tfaug.export import (
 )
 
 SHAPE = (6, 5, 3)
-CONFIG = ExportConfig(num_draws=4, num_inputs=3, weight=0.6, bank_size=16, seed=7)
+CONFIG = ExportConfig(draws=(4,), num_inputs=3, weights=(0.6,), bank_size=16, mirror=True, seed=7)
 SIGNATURES = [
-    "plain",
-    "plain_uint8",
-    "serving_default",
-    "serving_default_uint8",
-    "sum_aug_seeded",
-    "sum_aug_seeded_uint8",
+    name + suffix
+    for name in ("mirror", "plain", "serving_default", "sum_aug", "sum_aug_seeded")
+    for suffix in ("", "_uint8")
 ]
 # A convolution may sum in another order for another batch size: a few units in the last place of float32.
 ROUNDING = 2e-6
@@ -69,9 +67,21 @@ def bank() -> np.ndarray:
     return make_images(16, seed=3)
 
 
-def export(folder: pathlib.Path, network: Network, bank: np.ndarray, config: ExportConfig = CONFIG) -> pathlib.Path:
+def export(
+    folder: pathlib.Path,
+    network: Network,
+    bank: np.ndarray,
+    config: ExportConfig = CONFIG,
+    choice: Choice | None = None,
+) -> pathlib.Path:
     return export_model(
-        folder, network, bank_images=bank, config=config, warmup_images=make_images(2, 9), image_shape=SHAPE
+        folder,
+        network,
+        bank_images=bank,
+        config=config,
+        choice=choice,
+        warmup_images=make_images(2, 9),
+        image_shape=SHAPE,
     )
 
 
@@ -102,9 +112,9 @@ def partners_by_numpy(seeds: np.ndarray, config: ExportConfig, bank_size: int) -
     start = (splitmix(state + GOLDEN) >> np.uint64(1)) % np.uint64(bank_size)
     strides = np.array([s for s in range(1, bank_size) if np.gcd(s, bank_size) == 1], np.uint64)
     stride = strides[(splitmix(state - GOLDEN) >> np.uint64(1)) % np.uint64(len(strides))]
-    steps = np.arange(config.num_draws * (config.num_inputs - 1), dtype=np.uint64)
+    steps = np.arange(config.draws[0] * (config.num_inputs - 1), dtype=np.uint64)
     flat = (start[:, None] + stride[:, None] * steps) % np.uint64(bank_size)
-    return flat.astype(np.int64).reshape(len(seeds), config.num_draws, -1)
+    return flat.astype(np.int64).reshape(len(seeds), config.draws[0], -1)
 
 
 def test_all_signatures_are_there_with_their_types(exported):
@@ -165,7 +175,46 @@ def test_plain_answer_is_the_models(exported, network):
     np.testing.assert_allclose(answer["probs"], scipy.special.softmax(answer["logits"], axis=1), atol=ROUNDING)
 
 
-@pytest.mark.parametrize("name", ["serving_default", "plain", "sum_aug_seeded"])
+def test_mirror_answer_is_the_mean_of_two_plain_ones(exported):
+    images = make_images(9)
+    first, second = (exported.predict({"images": x}, "plain")["probs"] for x in (images, images[:, :, ::-1]))
+    answer = exported.predict({"images": images}, "mirror")
+    np.testing.assert_allclose(answer["probs"], (first.astype(np.float64) + second) / 2, atol=ROUNDING)
+    np.testing.assert_allclose(answer["logits"], np.log((first.astype(np.float64) + second) / 2), atol=2e-5)
+    assert np.abs(first - second).max() > 0.05
+
+
+@pytest.mark.parametrize("default", ["plain", "mirror", "sum_aug"])
+def test_the_default_is_the_chosen_answer_and_sums_have_the_chosen_setting(tmp_path, network, bank, exported, default):
+    config = dataclasses.replace(CONFIG, draws=(2, 4), weights=(0.3, 0.6))
+    model = load_exported(export(tmp_path / "m", network, bank, config, Choice(4, 0.6, default)))
+    images = make_images(7)
+    answers = {name: model.predict({"images": images}, name)["probs"] for name in (default, "serving_default")}
+    np.testing.assert_array_equal(answers["serving_default"], answers[default])
+    np.testing.assert_allclose(
+        model.predict({"images": images}, "sum_aug")["probs"],
+        exported.predict({"images": images})["probs"],
+        atol=ROUNDING,
+    )
+    assert model.info["choice"] == {"num_draws": 4, "weight": 0.6, "default": default}
+
+
+def test_several_settings_need_a_choice_and_a_mirror_default_needs_mirror_views(tmp_path, network, bank):
+    with pytest.raises(ValueError, match=r"no choice among draws \(2, 4\) and weights \(0\.6,\); allowed: one of each"):
+        export(tmp_path / "m", network, bank, dataclasses.replace(CONFIG, draws=(2, 4)))
+    with pytest.raises(ValueError, match="default is 'mirror' with mirror=False; allowed: plain, sum_aug"):
+        export(tmp_path / "m", network, bank, dataclasses.replace(CONFIG, mirror=False), Choice(4, 0.6, "mirror"))
+    with pytest.raises(ConfigError, match=r"Choice\.default is 'sum'.*allowed: plain, mirror, sum_aug"):
+        Choice(4, 0.6, "sum")
+    assert not (tmp_path / "m").exists()
+
+
+def test_without_mirror_views_there_is_no_such_signature(tmp_path, network, bank):
+    model = load_exported(export(tmp_path / "m", network, bank, dataclasses.replace(CONFIG, mirror=False)))
+    assert model.signature_names == [name for name in SIGNATURES if not name.startswith("mirror")]
+
+
+@pytest.mark.parametrize("name", ["serving_default", "plain", "mirror", "sum_aug", "sum_aug_seeded"])
 def test_uint8_and_float_give_the_same_bits(exported, name):
     inputs = {"images": make_images(7)}
     if name == "sum_aug_seeded":
@@ -185,7 +234,7 @@ def test_seeded_answer_with_the_content_seeds_is_the_default_one(exported):
     assert (np.abs(other["probs"] - default["probs"]).max(axis=1) > 1e-4).all()
 
 
-@pytest.mark.parametrize("name", ["serving_default_uint8", "sum_aug_seeded_uint8", "plain_uint8"])
+@pytest.mark.parametrize("name", ["serving_default_uint8", "sum_aug_seeded_uint8", "plain_uint8", "mirror_uint8"])
 def test_answer_depends_on_its_image_and_seed_not_on_its_batch(exported, name):
     # 90 images in 4 draws are 360 rows, more than go through the model at once.
     images, seeds = make_images(90), np.arange(90) * 12345
@@ -223,7 +272,7 @@ def test_partners_differ_within_a_row_and_cover_the_bank_evenly(exported):
 
 
 def test_partners_of_one_draw_differ_when_the_bank_is_smaller_than_all_draws(tmp_path, network, bank):
-    config = dataclasses.replace(CONFIG, num_draws=9, num_inputs=4)
+    config = dataclasses.replace(CONFIG, draws=(9,), num_inputs=4)
     model = load_exported(export(tmp_path / "m", network, bank[:6], config))
     partners = model.choose_partners(np.arange(50))
     assert partners.shape == (50, 9, 3)
@@ -232,7 +281,7 @@ def test_partners_of_one_draw_differ_when_the_bank_is_smaller_than_all_draws(tmp
 
 
 def test_whole_weight_on_the_query_is_the_plain_prediction(tmp_path, network, bank):
-    config = ExportConfig(num_draws=2, num_inputs=2, weight=1.0, bank_size=1)
+    config = ExportConfig(draws=(2,), num_inputs=2, weights=(1.0,), bank_size=1)
     model = load_exported(export(tmp_path / "m", network, bank[:1], config))
     images = make_images(5)
     plain = model.predict({"images": images}, "plain")["probs"]
@@ -289,12 +338,15 @@ def test_info_says_what_the_export_is(tmp_path, network, bank):
         image_shape=SHAPE,
         class_names=list("abcde"),
         weights_sha256="f00",
+        test_time={"rule": "by hand"},
     )
     info = json.loads((path / INFO_FILE).read_text())
     assert info["class_names"] == list("abcde")
     assert info["weights_sha256"] == "f00"
     assert info["image_shape"] == list(SHAPE)
-    assert ExportConfig(**info["config"]) == CONFIG
+    assert info["config"] == json.loads(json.dumps(dataclasses.asdict(CONFIG)))
+    assert info["choice"] == {"num_draws": 4, "weight": 0.6, "default": "sum_aug"}
+    assert info["test_time"] == {"rule": "by hand"}
 
 
 def test_version_is_one_above_the_highest_and_nothing_is_overwritten(tmp_path, network, bank):
@@ -328,7 +380,12 @@ def test_model_in_bfloat16_gives_float32_answers(tmp_path):
     settings: dict[str, Any] = {"image_shape": shape, "num_classes": 10, "mean": [0.5], "std": [0.3], "seed": 0}
     model = build_model(ModelConfig("lenet"), precision="bf16", **settings)
     path = export_model(
-        tmp_path, model, bank_images=images, config=ExportConfig(), warmup_images=images[:1], image_shape=shape
+        tmp_path,
+        model,
+        bank_images=images,
+        config=ExportConfig(draws=(8,), weights=(0.5,)),
+        warmup_images=images[:1],
+        image_shape=shape,
     )
     answer = load_exported(path).predict({"images": images}, "plain")
     assert answer["logits"].dtype == np.float32
@@ -360,11 +417,17 @@ def test_wrong_arrays_are_refused_before_anything_is_written(tmp_path, network, 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"num_draws": 0},
+        {"draws": ()},
+        {"draws": (0, 8)},
+        {"draws": (8, 8)},
+        {"draws": (64, 8)},
+        {"draws": (8.0,)},
+        {"draws": 8},
         {"num_inputs": 1},
-        {"weight": 0.0},
-        {"weight": 1.01},
-        {"weight": float("nan")},
+        {"weights": (0.0,)},
+        {"weights": (0.5, 1.01)},
+        {"weights": (float("nan"),)},
+        {"num_examples": 0},
         {"bank_size": 0},
         {"num_inputs": 4, "bank_size": 2},
         {"seed": -1},

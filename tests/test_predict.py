@@ -14,8 +14,7 @@ import tensorflow as tf
 from tfaug.serving.client import start_server
 
 from tfaug.config import ConfigError, override
-from tfaug.data.split import Split
-from tfaug.evaluate import predict
+from tfaug.data.split import Split, stratified_subset
 from tfaug.evaluate.attacks import FGSM, PGD
 from tfaug.evaluate.predict import EvaluateConfig, Predictions, evaluate_models, predict_set, read_predictions
 from tfaug.export import ExportConfig, export_model, load_exported
@@ -70,8 +69,9 @@ def ask(client, split: Split, path: pathlib.Path, images=None, mode: str = "plai
     [
         ("plain", np.uint8, "plain_uint8"),
         ("plain", np.float32, "plain"),
-        ("sum_aug", np.uint8, "serving_default_uint8"),
-        ("sum_aug", np.float32, "serving_default"),
+        ("mirror", np.uint8, "mirror_uint8"),
+        ("sum_aug", np.uint8, "sum_aug_uint8"),
+        ("sum_aug", np.float32, "sum_aug"),
     ],
 )
 def test_mode_and_dtype_choose_the_signature(tmp_path, mode, dtype, signature):
@@ -175,7 +175,7 @@ def test_answers_that_are_no_distributions_are_not_written(tmp_path, change, mes
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mode": "sumaug"}, "mode is 'sumaug'; allowed: plain, sum_aug"),
+        ({"mode": "sumaug"}, "mode is 'sumaug'; allowed: plain, mirror, sum_aug"),
         ({"images": make_split(6).images.astype(np.float64)}, "images are float64"),
         ({"images": make_split(3).images[:0]}, r"images are uint8 \[0, 4, 4, 1\]"),
         ({"labels": np.zeros(5, np.int64)}, "6 images, 5 labels, 6 ids; allowed: as many of each"),
@@ -193,20 +193,26 @@ def test_reading_what_is_not_there_says_so(tmp_path):
         read_predictions(tmp_path / "none.npz")
 
 
-def test_attacked_subset_keeps_the_class_shares_and_follows_its_seed():
+def test_subset_keeps_the_class_shares_and_follows_its_seed():
     labels = np.repeat([0, 1, 2], [60, 30, 10])
-    chosen = predict.choose_attacked(labels, 20, seed=1)
+    chosen = stratified_subset(labels, 20, seed=1)
     assert np.bincount(labels[chosen]).tolist() == [12, 6, 2]
     assert sorted(set(chosen.tolist())) == chosen.tolist()
-    np.testing.assert_array_equal(chosen, predict.choose_attacked(labels, 20, seed=1))
-    assert chosen.tolist() != predict.choose_attacked(labels, 20, seed=2).tolist()
-    np.testing.assert_array_equal(predict.choose_attacked(labels, 1000, seed=1), np.arange(100))
+    np.testing.assert_array_equal(chosen, stratified_subset(labels, 20, seed=1))
+    assert chosen.tolist() != stratified_subset(labels, 20, seed=2).tolist()
+    np.testing.assert_array_equal(stratified_subset(labels, 1000, seed=1), np.arange(100))
 
 
 def test_settings_are_read_from_the_command_line_and_refused_out_of_range():
     config = override(EvaluateConfig(), "attacks.1.num_steps=3")
     assert config.attacks == (FGSM(), PGD(num_steps=3))
-    for setting in ("num_attack_examples=0", "batch_size=0", "seed=-1", "attacks.0.epsilon=2"):
+    for setting in (
+        "num_attack_examples=0",
+        "num_sum_aug_examples=0",
+        "batch_size=0",
+        "seed=-1",
+        "attacks.0.epsilon=2",
+    ):
         with pytest.raises(ConfigError, match="allowed: "):
             override(EvaluateConfig(), setting)
 
@@ -231,7 +237,7 @@ def endpoint(tmp_path_factory):
             folder / name,
             model,
             bank_images=bank,
-            config=ExportConfig(num_draws=3, bank_size=9),
+            config=ExportConfig(draws=(3,), weights=(0.5,), bank_size=9, mirror=True),
             warmup_images=bank[:1],
             image_shape=SHAPE,
         )
@@ -281,7 +287,7 @@ def test_every_model_set_attack_and_mode_is_written(evaluated):
 
 
 @pytest.mark.parametrize("name", ["sharp", "soft"])
-@pytest.mark.parametrize(("mode", "signature"), [("plain", "plain"), ("sum_aug", "serving_default")])
+@pytest.mark.parametrize(("mode", "signature"), [("plain", "plain"), ("sum_aug", "sum_aug")])
 def test_endpoint_gives_what_the_saved_model_gives(endpoint, evaluated, name, mode, signature):
     found = read_predictions(evaluated[0] / name / f"test.clean.{mode}.npz")
     local = load_exported(endpoint.paths[name]).predict({"images": make_split(45, seed=1).images}, signature)
@@ -293,10 +299,10 @@ def test_endpoint_gives_what_the_saved_model_gives(endpoint, evaluated, name, mo
 def test_attacked_predictions_are_those_of_the_local_models_attack(endpoint, evaluated):
     out_dir, _ = evaluated
     test = make_split(45, seed=1)
-    subset = test.take(predict.choose_attacked(test.labels, 15, 0))
+    subset = test.take(stratified_subset(test.labels, 15, seed=0))
     adversarial = FGSM(epsilon=0.1).attack(endpoint.models["sharp"], subset.images, subset.labels)
     exported = load_exported(endpoint.paths["sharp"])
-    for mode, signature in (("plain", "plain"), ("sum_aug", "serving_default")):
+    for mode, signature in (("plain", "plain"), ("sum_aug", "sum_aug")):
         found = read_predictions(out_dir / "sharp" / f"test.fgsm.{mode}.npz")
         np.testing.assert_array_equal(found.ids, subset.ids)
         np.testing.assert_array_equal(found.labels, subset.labels)
@@ -332,6 +338,33 @@ def test_interrupted_evaluation_makes_only_what_is_missing(endpoint, evaluated, 
     after = snapshot(tmp_path)
     assert {path: content for path, (_, content) in after.items()} == {path: c for path, (_, c) in before.items()}
     assert {path: after[path] for path in kept} == kept
+
+
+def test_mirror_views_and_a_part_of_the_images_through_sums(endpoint, evaluated, tmp_path):
+    config = EvaluateConfig(attacks=(FGSM(epsilon=0.1),), num_attack_examples=15, num_sum_aug_examples=6, batch_size=10)
+    settings = {name: {"num_draws": 3} for name in endpoint.models}
+    evaluate(endpoint, tmp_path, config=config, mirror=True, sum_aug=settings)
+    found = {
+        path: read_predictions(tmp_path / "sharp" / f"{path}.npz")
+        for path in (
+            "test.clean.plain",
+            "test.clean.mirror",
+            "test.clean.sum_aug",
+            "test.fgsm.plain",
+            "test.fgsm.sum_aug",
+        )
+    }
+    assert [len(answers.ids) for answers in found.values()] == [45, 45, 6, 15, 6]
+    # Two of each of the three classes; the attacked ones are the same images.
+    assert np.bincount(found["test.clean.sum_aug"].labels).tolist() == [2, 2, 2]
+    assert found["test.fgsm.sum_aug"].ids.tolist() == found["test.clean.sum_aug"].ids.tolist()
+    assert found["test.clean.sum_aug"].key["setting"] == {"num_draws": 3}
+    local = load_exported(endpoint.paths["sharp"]).predict({"images": make_split(45, seed=1).images}, "mirror")
+    np.testing.assert_allclose(found["test.clean.mirror"].probs, local["probs"], atol=1e-6)
+    before = snapshot(tmp_path)
+    evaluate(endpoint, tmp_path, config=config, mirror=True, sum_aug={**settings, "sharp": {"num_draws": 4}})
+    changed = [path for path, content in snapshot(tmp_path).items() if content != before[path]]
+    assert changed == ["sharp/shifted.clean.sum_aug.npz", "sharp/test.clean.sum_aug.npz", "sharp/test.fgsm.sum_aug.npz"]
 
 
 def test_other_weights_are_asked_again(endpoint, evaluated, tmp_path):

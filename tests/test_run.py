@@ -18,6 +18,8 @@ from tests import tiny
 from tfaug import augment, metrics
 from tfaug.config import ConfigError
 from tfaug.data import DataConfig, load_data
+from tfaug.data.split import stratified_subset
+from tfaug.export import load_exported
 from tfaug.run import Job
 from tfaug.schedules import Linear
 
@@ -65,6 +67,44 @@ def test_every_number_is_computed_from_the_predictions_on_disk(whole):
         assert summary["served"][mode]["clean_accuracy"] == pytest.approx(np.mean(probs.argmax(1) == labels))
         assert summary["served"][mode]["clean_nll"] == pytest.approx(metrics.nll(probs, labels))
     assert summary["teacher"]["test_accuracy"] == summary["served"]["plain"]["clean_accuracy"]
+
+
+def test_what_is_served_was_chosen_on_validation_images(whole):
+    experiment = tiny.run()
+    validation = load_data(experiment.data).validation
+    chosen = validation.take(stratified_subset(validation.labels, 12, seed=0))
+    for name in ("train", "refine", "student"):
+        held = json.loads((whole / "export" / name / "test_time.json").read_text())
+        model = load_exported(whole / "export" / name)
+        assert held["num_examples"] == 12 and model.info["test_time"] == held and model.info["choice"] == held["choice"]
+        plain, *sums = held["views"]
+        assert [(view["num_draws"], view["weight"]) for view in sums] == [(1, 0.5), (2, 0.5), (1, 0.8), (2, 0.8)]
+        right = [each for each in sums if each["num_draws"] == held["choice"]["num_draws"]]
+        (right,) = [each for each in right if each["weight"] == held["choice"]["weight"]]
+        for view, signature in ((plain, "plain"), (right, "sum_aug")):
+            probs = model.predict({"images": chosen.images}, signature)["probs"]
+            assert view["nll"] == pytest.approx(metrics.nll(probs, chosen.labels), abs=1e-5)
+        told = summary_of(whole)
+        told = (told["phases"] | {"student": told["student"]})[name]["test_time"]
+        assert told["choice"] == held["choice"] and told["views"] == held["views"]
+
+
+def test_a_resumed_export_reads_what_was_chosen_for_the_same_weights(tmp_path, monkeypatch):
+    """And nothing but the validation split is seen: the data have no other here."""
+    seen = []
+
+    def choose(network, bank, validation, config, *, name, progress):
+        seen.append((network, validation, name))
+        return {"choice": {"num_draws": 8, "weight": 0.5, "default": "plain"}, "num_examples": 3}
+
+    monkeypatch.setattr("tfaug.run.choose_test_time", choose)
+    job = Job(SimpleNamespace(path=tmp_path, config=SimpleNamespace(export=None)))
+    job.__dict__["data"] = SimpleNamespace(validation="validation images")
+    first = job._test_time("refine", "network", None, "f00")
+    assert job._test_time("refine", "network", None, "f00") == first
+    assert seen == [("network", "validation images", "refine")]
+    assert job._test_time("refine", "other", None, "ba2")["weights_sha256"] == "ba2"
+    assert len(seen) == 2
 
 
 def test_the_config_is_written_with_its_fingerprint_and_versions(whole):

@@ -32,7 +32,7 @@ def run() -> Experiment:
             Phase("refine", 3, Constant(0.01), (PadCrop(2),), batch_size=40),
         ),
         student=Student(ModelConfig("lenet"), (Phase("distill", 1, Constant(0.01), batch_size=40),)),
-        export=ExportConfig(num_draws=2, bank_size=8),
+        export=ExportConfig(draws=(1, 2), weights=(0.5, 0.8), bank_size=8, num_examples=12),
         evaluate=EvaluateConfig(attacks=(FGSM(), PGD(num_steps=2)), num_attack_examples=20),
     )
 

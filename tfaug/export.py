@@ -1,14 +1,15 @@
-"""Export a model as a versioned SavedModel whose default answer goes through test-time Sum-Augmentation.
+"""Export a model as a versioned SavedModel that answers plainly, with a mirror view, and by test-time Sum-Augmentation.
 
-The graph holds a fixed bank of training images. A query is mixed with images of the bank in several draws, and the
-answer is the mean of the draws' predictions. Which images are drawn follows from a 64-bit seed per row by integer
-hashing alone: no random op and no state, so an answer depends on its image (and seed) only, not on the batch, the
-replica or the order.
+The graph holds a fixed bank of training images. In Sum-Augmentation a query is mixed with images of the bank in
+several draws, and the answer is the mean of the draws' predictions. Which images are drawn follows from a 64-bit seed
+per row by integer hashing alone: no random op and no state, so an answer depends on its image (and seed) only, not on
+the batch, the replica or the order.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -22,7 +23,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 import tfaug
 from tfaug import rng
-from tfaug.config import check_range
+from tfaug.config import ConfigError, check_choice, check_range
 from tfaug.files import atomic_directory, read_json, write_json
 from tfaug.keras_versions import tf_variables
 
@@ -30,34 +31,74 @@ WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 INFO_FILE = "assets.extra/tfaug.json"
 # Rows that go through the model at once: bounds the memory of a large batch with many draws.
 _ROWS_PER_STEP = 256
+# Forward passes per image of the answers without sums; a sum costs one for each draw.
+PASSES = {"plain": 1, "mirror": 2}
+_TINY = float(np.finfo(np.float32).tiny)
 
 
 @dataclasses.dataclass(frozen=True)
 class ExportConfig:
-    """Settings of test-time Sum-Augmentation.
+    """Settings of what a model may answer with at test time; where there are several, `tfaug.views` chooses.
 
     Args:
-      num_draws: n, mixed copies of each query whose predictions are averaged; 1 or more.
+      draws: n, mixed copies of each query whose predictions are averaged, each 1 or more, ascending; one value leaves
+        nothing to choose.
       num_inputs: k, images in each sum, the query included; 2 or more.
-      weight: the query's share a of each sum, 0 < a <= 1; the k-1 partners share the rest equally. The paper's weight
-        lam of the query against 1 for each partner is a = lam / (lam + k - 1); a = 1/k is the plain average, a = 1
-        mixes nothing.
+      weights: the query's share a of each sum, each 0 < a <= 1, ascending; the k-1 partners share the rest equally.
+        The paper's weight lam of the query against 1 for each partner is a = lam / (lam + k - 1); a = 1/k is the plain
+        average, a = 1 mixes nothing.
       bank_size: training images kept in the graph, M, at least k - 1.
-      seed: chooses the bank, and with the image's seed the partners.
+      mirror: also answer with the mean over the image and its left-right mirror image; for classes that a mirror does
+        not change (not for digits).
+      num_examples: validation images on which the settings are compared, a seeded class-stratified subset; all where
+        there are fewer. It takes 1 + 2 mirror + max(draws) len(weights) forward passes per image.
+      seed: chooses the bank, the validation images, and with the image's seed the partners.
     """
 
-    num_draws: int = 8
+    draws: tuple[int, ...] = (8, 64)
     num_inputs: int = 2
-    weight: float = 0.5
+    weights: tuple[float, ...] = (1 / 2, 2 / 3, 0.8)
     bank_size: int = 256
+    mirror: bool = False
+    num_examples: int = 1000
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_range(self, "num_draws", 1)
+        _check_ascending(self, "draws", (int,), 1, float("inf"), "whole numbers of 1 or more")
         check_range(self, "num_inputs", 2)
-        check_range(self, "weight", float(np.finfo(np.float32).tiny), 1.0)
+        _check_ascending(self, "weights", (int, float), _TINY, 1.0, "numbers above 0 and up to 1")
         check_range(self, "bank_size", self.num_inputs - 1)
+        check_range(self, "num_examples", 1)
         check_range(self, "seed", 0, 2**31 - 1)
+
+
+def _check_ascending(owner: object, name: str, types: tuple[type, ...], low: float, high: float, allowed: str) -> None:
+    """Checks that the field `name` of `owner` is a tuple of one or more ascending numbers in low..high."""
+    values = getattr(owner, name)
+    fine = isinstance(values, tuple) and len(values) > 0
+    fine = fine and all(isinstance(v, types) and not isinstance(v, bool) and low <= v <= high for v in values)
+    if not fine or any(a >= b for a, b in itertools.pairwise(values)):
+        raise ConfigError(f"{type(owner).__name__}.{name} is {values!r}; allowed: {allowed}, one or more, ascending")
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """What one exported version answers with.
+
+    Args:
+      num_draws: n of its sums, 1 or more.
+      weight: a of its sums, 0 < a <= 1.
+      default: the signature whose answers `serving_default` gives: `plain`, `mirror` or `sum_aug`.
+    """
+
+    num_draws: int
+    weight: float
+    default: str = "sum_aug"
+
+    def __post_init__(self) -> None:
+        check_range(self, "num_draws", 1)
+        check_range(self, "weight", _TINY, 1.0)
+        check_choice(self, "default", (*PASSES, "sum_aug"))
 
 
 def select_bank(images: np.ndarray, config: ExportConfig) -> np.ndarray:
@@ -75,7 +116,7 @@ def select_bank(images: np.ndarray, config: ExportConfig) -> np.ndarray:
 
 
 class ServedModel(tf.Module):
-    """A model with test-time Sum-Augmentation inside its graph.
+    """A model with its test-time views inside its graph: mirror images and Sum-Augmentation.
 
     With the query's share a, k inputs, n draws and partners p from the bank,
 
@@ -85,18 +126,22 @@ class ServedModel(tf.Module):
     so softmax(logits) = probs. The paper's code averages logits and takes its partners from the test batch itself;
     here the mean is of the predictions, and the partners come from training images, so that no answer depends on its
     batch. All of a row's n (k-1) partners differ where the bank is that large; otherwise those of one draw differ.
+    Draw j does not depend on n: the first n of more draws are the draws of n.
+
+    The mirror answer is the same mean over two predictions, f(x) and f(x reversed from left to right).
 
     Args:
       model: called as `model(images, training=False)` with float32 [B,H,W,C] in 0..255; returns logits [B,K].
       bank_images: uint8 [M,H,W,C].
-      config: the settings; `bank_size` is not used, M counts.
+      config: `num_inputs`, `seed` and `mirror` are used; of the bank, M counts.
+      choice: n, a and the default.
 
     Source: sum, section 3.7 (test-time Sum-Augmentation).
     """
 
-    def __init__(self, model: Any, bank_images: np.ndarray, config: ExportConfig) -> None:
+    def __init__(self, model: Any, bank_images: np.ndarray, config: ExportConfig, choice: Choice) -> None:
         super().__init__(name="served_model")
-        self._config = config
+        self._config, self._choice = config, choice
         size, *shape = bank_images.shape
         self._shape = tuple(shape)
         # Kept out of the tracked attributes: tracking a Keras model would also save every layer's own functions.
@@ -110,9 +155,12 @@ class ServedModel(tf.Module):
         seed = tf.TensorSpec([None], tf.int64)
         self.content_seeds = tf.function(self._content_seeds, input_signature=[images], autograph=False)
         self.choose_partners = tf.function(self._choose_partners, input_signature=[seed], autograph=False)
-        # One traced function each, which all signatures call: the model is in the file twice, not six times.
-        self._mean_prediction = tf.function(self._predict_mixed, input_signature=[images, seed], autograph=False)
+        # One traced function each, which all signatures call: the model is not in the file once for each of them.
         self._plain_prediction = tf.function(self._predict_plain, input_signature=[images], autograph=False)
+        self._mirror_prediction = tf.function(self._predict_mirror, input_signature=[images], autograph=False)
+        self._draw_predictions = tf.function(
+            self._predict_draws, input_signature=[images, seed, tf.TensorSpec([], tf.float32)], autograph=False
+        )
 
     @property
     def num_classes(self) -> int:
@@ -122,27 +170,51 @@ class ServedModel(tf.Module):
     def make_signatures(self) -> dict[str, Any]:
         """Builds the functions to serve, by signature name."""
 
-        def default(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        def seeded(images: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
             images = tf.cast(images, tf.float32)
-            return self._mean_prediction(images, self.content_seeds(images))
+            return mean_prediction(self._draw_predictions(images, seed, tf.constant(self._choice.weight, tf.float32)))
+
+        def sum_aug(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            images = tf.cast(images, tf.float32)
+            return seeded(images, self.content_seeds(images))
+
+        def mirror(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            return self._mirror_prediction(tf.cast(images, tf.float32))
 
         def plain(images: tf.Tensor) -> dict[str, tf.Tensor]:
             return self._plain_prediction(tf.cast(images, tf.float32))
 
-        def seeded(images: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-            return self._mean_prediction(tf.cast(images, tf.float32), seed)
-
+        functions = {"plain": plain, "sum_aug": sum_aug, **({"mirror": mirror} if self._config.mirror else {})}
+        functions = {"serving_default": functions[self._choice.default], **functions, "sum_aug_seeded": seeded}
         seed = tf.TensorSpec([None], tf.int64, "seed")
         signatures: dict[str, Any] = {}
         for suffix, dtype in (("", tf.float32), ("_uint8", tf.uint8)):
             images = tf.TensorSpec([None, *self._shape], dtype, "images")
-            for name, function, inputs in (
-                ("serving_default", default, [images]),
-                ("plain", plain, [images]),
-                ("sum_aug_seeded", seeded, [images, seed]),
-            ):
+            for name, function in functions.items():
+                inputs = [images, seed] if function is seeded else [images]
                 signatures[name + suffix] = tf.function(function, input_signature=inputs, autograph=False)
         return signatures
+
+    def answer(self, images: np.ndarray, mode: str) -> np.ndarray:
+        """Returns what `plain` or `mirror` answers, probs float32 [B,K], to uint8 or float32 [B,H,W,C] images."""
+        function = {"plain": self._plain_prediction, "mirror": self._mirror_prediction}[mode]
+        return function(tf.constant(images, tf.float32))["probs"].numpy()
+
+    def answer_with_sums(self, images: np.ndarray, weight: float, draws: Sequence[int]) -> list[np.ndarray]:
+        """Returns what `sum_aug` answers at a weight and for several n at most `num_draws`, from one set of passes.
+
+        Args:
+          images: uint8 or float32 [B,H,W,C].
+          weight: a.
+          draws: each n.
+
+        Returns:
+          probs float32 [B,K] for each n.
+        """
+        images = tf.constant(images, tf.float32)
+        seeds = self.content_seeds(images)
+        log_probs = self._draw_predictions(images, seeds, tf.constant(weight, tf.float32))
+        return [mean_prediction(log_probs[:, :n])["probs"].numpy() for n in draws]
 
     def _content_seeds(self, images: tf.Tensor) -> tf.Tensor:
         """Hashes each image to int64 [B]: the sum of its pixels, rounded to 0..255, times odd weights of the places."""
@@ -159,19 +231,24 @@ class ServedModel(tf.Module):
         choice = tf.math.floormod(rng.shift_right_64(rng.mix64(state - rng.GOLDEN_64), 1), len(self._strides))
         stride = tf.gather(tf.constant(self._strides), choice)
         num_partners = self._config.num_inputs - 1
-        steps = tf.range(self._config.num_draws * num_partners, dtype=tf.int64)
+        steps = tf.range(self._choice.num_draws * num_partners, dtype=tf.int64)
         # Each factor is below M, so the products stay far from overflow.
         indices = tf.math.floormod(start[:, None] + stride[:, None] * tf.math.floormod(steps, size)[None, :], size)
-        return tf.reshape(indices, [-1, self._config.num_draws, num_partners])
+        return tf.reshape(indices, [-1, self._choice.num_draws, num_partners])
 
     def _predict_plain(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Predicts the images as they are."""
         logits = self._call(images)
         return {"logits": logits, "probs": tf.nn.softmax(logits)}
 
-    def _predict_mixed(self, images: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Mixes every row with its partners, some rows at a time, and averages the draws' predictions."""
-        num_draws = self._config.num_draws
+    def _predict_mirror(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Averages the predictions of the images and of their left-right mirror images."""
+        log_probs = tf.nn.log_softmax(self._call(tf.concat([images, tf.reverse(images, [2])], axis=0)))
+        return mean_prediction(tf.stack(tf.split(log_probs, 2), axis=1))
+
+    def _predict_draws(self, images: tf.Tensor, seed: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+        """Mixes every row with its partners, some rows at a time; returns log-probabilities [B,n,K]."""
+        num_draws = self._choice.num_draws
         partners = tf.reshape(self.choose_partners(seed), [-1, self._config.num_inputs - 1])
         num_rows = tf.shape(partners)[0]
 
@@ -179,7 +256,7 @@ class ServedModel(tf.Module):
             last = tf.minimum(first + _ROWS_PER_STEP, num_rows)
             queries = tf.gather(images, tf.range(first, last) // num_draws)
             sums = tf.reduce_mean(tf.cast(tf.gather(self._bank, partners[first:last]), tf.float32), axis=1)
-            mixed = self._config.weight * queries + (1.0 - self._config.weight) * sums
+            mixed = weight * queries + (1.0 - weight) * sums
             return last, tf.concat([log_probs, tf.nn.log_softmax(self._call(mixed))], axis=0)
 
         first, log_probs = tf.constant(0), tf.zeros([0, self._num_classes])
@@ -190,9 +267,13 @@ class ServedModel(tf.Module):
             shape_invariants=(first.shape, tf.TensorShape([None, self._num_classes])),
             parallel_iterations=1,
         )
-        log_probs = tf.reshape(log_probs, [-1, num_draws, self._num_classes])
-        logits = tf.reduce_logsumexp(log_probs, axis=1) - math.log(num_draws)
-        return {"logits": logits, "probs": tf.nn.softmax(logits)}
+        return tf.reshape(log_probs, [-1, num_draws, self._num_classes])
+
+
+def mean_prediction(log_probs: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Averages predictions: log-probabilities [B,n,K] -> logits and probs [B,K], logits = log of the mean of probs."""
+    logits = tf.reduce_logsumexp(log_probs, axis=1) - math.log(log_probs.shape[1])
+    return {"logits": logits, "probs": tf.nn.softmax(logits)}
 
 
 def _write_warmup(path: pathlib.Path, signatures: Iterable[str], images: np.ndarray) -> None:
@@ -236,33 +317,48 @@ def export_model(
     *,
     bank_images: np.ndarray,
     config: ExportConfig,
+    choice: Choice | None = None,
     warmup_images: np.ndarray,
     image_shape: Sequence[int],
     class_names: Sequence[str] = (),
     weights_sha256: str = "",
+    test_time: Mapping[str, Any] | None = None,
 ) -> pathlib.Path:
     """Writes the model as DIRECTORY/VERSION, whole or not at all, with VERSION one above the highest there.
 
-    Signatures: `serving_default` (test-time Sum-Augmentation, seeded by each image's content), `plain` (none) and
-    `sum_aug_seeded` (seeded by the input `seed`, int64 [B]) take `images` as float32 [B,H,W,C] in 0..255; each with
-    the suffix `_uint8` takes uint8. Outputs: `logits` and `probs`, float32 [B,K], with probs = softmax(logits).
+    Signatures: `plain` (the model's own answer), `mirror` (mean with the mirror image, where the config has it),
+    `sum_aug` (test-time Sum-Augmentation, seeded by each image's content), `sum_aug_seeded` (the same, seeded by the
+    input `seed`, int64 [B]) and `serving_default`, which answers as one of the first three: `choice.default`, which
+    the file tfaug.json beside the model names. They take `images` as float32 [B,H,W,C] in 0..255; each with the suffix
+    `_uint8` takes uint8. Outputs: `logits` and `probs`, float32 [B,K], with probs = softmax(logits).
 
     Args:
       directory: the model's base path, as TensorFlow Serving takes it.
       model: see `ServedModel`. A model compiled by XLA inside its call does not run on a stock server's CPU.
       bank_images: uint8 [M,H,W,C] training images, M at least k - 1; see `select_bank`.
-      config: settings of test-time Sum-Augmentation.
+      config: settings of the test-time views.
+      choice: which of them, see `tfaug.views`; None where the config has one n and one a, and sums are the default.
       warmup_images: uint8 [N,H,W,C], sent through each signature when a server loads the version; 1 or more, few.
       image_shape: (H, W, C).
       class_names: names of the K classes, stored beside the model.
       weights_sha256: identity of the weights, stored beside the model.
+      test_time: JSON values that say how the choice was made, stored beside the model.
 
     Returns:
       The folder of the new version.
 
     Raises:
-      ValueError: if an array's type or shape is not as above, or `class_names` are not K.
+      ValueError: if an array's type or shape is not as above, `class_names` are not K, there is no choice where the
+        config has several settings, or it is a mirror view that the config does not have.
     """
+    if choice is None:
+        if len(config.draws) > 1 or len(config.weights) > 1:
+            raise ValueError(
+                f"no choice among draws {config.draws} and weights {config.weights}; allowed: one of each, or a choice"
+            )
+        choice = Choice(config.draws[0], config.weights[0])
+    if choice.default == "mirror" and not config.mirror:
+        raise ValueError("the default is 'mirror' with mirror=False; allowed: plain, sum_aug")
     _check_images("bank_images", bank_images, image_shape)
     _check_images("warmup_images", warmup_images, image_shape)
     if len(bank_images) < config.num_inputs - 1:
@@ -270,7 +366,7 @@ def export_model(
             f"bank_images holds {len(bank_images)} images; allowed: at least {config.num_inputs - 1}, "
             f"the partners of a sum of num_inputs={config.num_inputs}"
         )
-    served = ServedModel(model, bank_images, config)
+    served = ServedModel(model, bank_images, config, choice)
     if class_names and len(class_names) != served.num_classes:
         raise ValueError(
             f"class_names holds {len(class_names)} names; allowed: {served.num_classes}, the model's classes"
@@ -286,6 +382,8 @@ def export_model(
             {
                 "tfaug": tfaug.__version__,
                 "config": {**dataclasses.asdict(config), "bank_size": len(bank_images)},
+                "choice": dataclasses.asdict(choice),
+                "test_time": test_time,
                 "image_shape": list(image_shape),
                 "class_names": list(class_names),
                 "weights_sha256": weights_sha256,
@@ -323,7 +421,7 @@ class ExportedModel:
         return {name: value.numpy() for name, value in function(**tensors).items()}
 
     def content_seeds(self, images: np.ndarray) -> np.ndarray:
-        """The seeds int64 [B] that `serving_default` derives from `images`."""
+        """The seeds int64 [B] that `sum_aug` derives from `images`."""
         return self._module.content_seeds(tf.constant(images, tf.float32)).numpy()
 
     def choose_partners(self, seed: np.ndarray) -> np.ndarray:

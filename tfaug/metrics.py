@@ -111,6 +111,16 @@ def top_k(probs: ArrayLike, labels: ArrayLike, k: int) -> float:
     return float((best == targets[:, None]).any(axis=1).mean())
 
 
+def log_losses(probs: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
+    """Computes -log max(p_i,y_i , EPSILON) of each image, in nats: float64 [N], 0 or more; `nll` is their mean.
+
+    Raises:
+      ValueError: see `check_predictions`.
+    """
+    values, targets = check_predictions(probs, labels)
+    return -np.log(np.clip(values[np.arange(len(targets)), targets], EPSILON, 1.0))
+
+
 def nll(probs: ArrayLike, labels: ArrayLike) -> float:
     """Computes the mean negative log-likelihood, -(1/N) sum_i log max(p_i,y_i , EPSILON), in nats.
 
@@ -128,9 +138,7 @@ def nll(probs: ArrayLike, labels: ArrayLike) -> float:
       >>> round(nll([[0.5, 0.5]], [1]), 4)    # log 2
       0.6931
     """
-    values, targets = check_predictions(probs, labels)
-    chosen = values[np.arange(len(targets)), targets]
-    return float(-np.log(np.clip(chosen, EPSILON, 1.0)).mean())
+    return float(log_losses(probs, labels).mean())
 
 
 def brier(probs: ArrayLike, labels: ArrayLike) -> float:

@@ -10,6 +10,7 @@ import functools
 import pathlib
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,7 +20,7 @@ from tfaug.config import ConfigError, to_dict
 from tfaug.data import ImageData, Split, load_data, load_test_set, shifted_description, user_cache_dir
 from tfaug.evaluate.predict import evaluate_models
 from tfaug.experiment import Experiment
-from tfaug.export import export_model, select_bank
+from tfaug.export import Choice, export_model, select_bank
 from tfaug.models import ModelConfig, StagedModel, build_model
 from tfaug.report import write_report
 from tfaug.schedules import Progress
@@ -27,6 +28,7 @@ from tfaug.serving import client
 from tfaug.train import fit
 from tfaug.train.phases import Phase
 from tfaug.train.strategy import mirrored_strategy
+from tfaug.views import choose_test_time
 from tfaug.workdir import Workdir
 
 STAGES = ("train", "export", "evaluate", "report")
@@ -202,23 +204,47 @@ class Job:
         return network
 
     def export(self) -> None:
-        """Exports the end of every phase, and the student, each as a versioned SavedModel of its own."""
+        """Exports the end of every phase, and the student, each as a versioned SavedModel of its own.
+
+        What each answers with at test time is chosen on the validation split and written to export/NAME/test_time.json.
+        """
         with self.workdir.stage("export"):
             for name in self.models():
                 folder = self.path / "export" / name
                 files.remove_partial(folder)
                 if not (folder / "1").exists():
                     network = self.trained(name)
+                    bank = select_bank(self.data.train.images, self.config.export)
+                    weights_sha256 = fit.weights_sha256(network)
+                    test_time = self._test_time(name, network, bank, weights_sha256)
                     export_model(
                         folder,
                         network,
-                        bank_images=select_bank(self.data.train.images, self.config.export),
+                        bank_images=bank,
                         config=self.config.export,
+                        choice=Choice(**test_time["choice"]),
                         warmup_images=self.data.validation.images[:1],
                         image_shape=self.data.image_shape,
                         class_names=self.data.class_names,
-                        weights_sha256=fit.weights_sha256(network),
+                        weights_sha256=weights_sha256,
+                        test_time=test_time,
                     )
+
+    def _test_time(self, name: str, network: StagedModel, bank: np.ndarray, weights_sha256: str) -> dict[str, Any]:
+        """Measures a model's views on the validation split and chooses, or reads what was measured of these weights."""
+        path = self.path / "export" / name / "test_time.json"
+        if path.exists() and (held := files.read_json(path))["weights_sha256"] == weights_sha256:
+            return held
+        chosen = choose_test_time(network, bank, self.data.validation, self.config.export, name=name, progress=True)
+        files.write_json(path, {"weights_sha256": weights_sha256, **chosen})
+        choice = chosen["choice"]
+        print(
+            f"[tfaug] {name}: serves {choice['default']}; its sums have n = {choice['num_draws']}, "
+            f"a = {choice['weight']:.3g} ({chosen['num_examples']} validation images)",
+            file=sys.stderr,
+            flush=True,
+        )
+        return files.read_json(path)
 
     # -- evaluate ------------------------------------------------------------------------------------------------
 
@@ -239,6 +265,11 @@ class Job:
                 shifted=shifted,
                 config=self.config.evaluate,
                 out_dir=self.path / "predictions",
+                mirror=self.config.export.mirror,
+                sum_aug={
+                    name: files.read_json(self.path / "export" / name / "test_time.json")["choice"]
+                    for name in self.models()
+                },
                 weights_sha256={
                     name: results[who]["phases"][index]["weights_sha256"]
                     for name, (who, _, index) in self.models().items()

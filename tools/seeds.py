@@ -19,8 +19,17 @@ from tfaug import files, metrics
 ROWS = (
     ("teacher, end of the first phase: plain accuracy, %", "phases.train.served.plain.clean_accuracy", 100, 2),
     ("teacher, end of the first phase: Sum-Aug accuracy, %", "phases.train.served.sum_aug.clean_accuracy", 100, 2),
+    (
+        "teacher, end of the first phase: Sum-Aug minus plain, points",
+        "phases.train.served.sum_aug.gain.difference",
+        100,
+        2,
+    ),
     ("teacher, refined: plain accuracy, %", "served.plain.clean_accuracy", 100, 2),
+    ("teacher, refined: mirror accuracy, %", "served.mirror.clean_accuracy", 100, 2),
+    ("teacher, refined: mirror minus plain, points", "served.mirror.gain.difference", 100, 2),
     ("teacher, refined: Sum-Aug accuracy, %", "served.sum_aug.clean_accuracy", 100, 2),
+    ("teacher, refined: Sum-Aug minus plain, points", "served.sum_aug.gain.difference", 100, 2),
     ("teacher, refined: plain ECE, %", "served.plain.clean_ece", 100, 2),
     ("teacher, refined: Sum-Aug ECE, %", "served.sum_aug.clean_ece", 100, 2),
     ("teacher, refined: plain FGSM accuracy, %", "served.plain.fgsm_accuracy", 100, 2),

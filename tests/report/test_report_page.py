@@ -133,7 +133,7 @@ def test_tables_show_the_numbers(page):
     assert page.row("Teacher refine")[1:4] == ["90.0 %", "59.6 % to 98.2 %", "272,474"]
     assert page.row("Student")[1] == "70.0 %"
     clean, attacked, gap = [row for row in page.rows if [cell.strip() for cell in row[:2]] == ["refine", "plain"]]
-    assert clean[2:] == ["90.0 %", "59.6 % to 98.2 %", "0.4311", "0.1000", "0.2000"]
+    assert clean[2:] == ["90.0 %", "59.6 % to 98.2 %", "0.4311", "0.1000", "0.2000", "10"]
     assert attacked[2:] == ["75.0 %", "50.0 %", "15.0 % to 85.0 %", "0.0 %", "0.0 % to 49.0 %", "4"]
     assert gap[2:5] == ["90.0 %", "60.0 %", "+30.0"]
     assert page.row("PGD")[1:] == ["4", "epsilon 8/255, step size 2/255, num steps 10, random start no"]
@@ -152,8 +152,19 @@ def test_page_names_the_shifted_set_as_described(page):
 
 
 def test_page_says_how_sum_aug_was_asked(page):
-    assert "the mean over 8 draws" in page.text
-    assert "(weight 0.5) with 1 of 16 fixed training images" in page.text
+    assert "each of which mixes the image (share a) with 1 of 12 fixed training images" in page.text
+    assert "a mirror answer is the mean over the image and its left-right mirror image" in page.text
+
+
+def test_page_tells_what_was_chosen_and_what_it_gained(page):
+    assert "refine: serves plain; Sum-Aug with n = 8, a = 0.667" in page.text
+    assert "20 validation images" in page.text
+    assert page.row("Sum-Aug", "8", "0.667")[3:] == [
+        *("8", "85.0 %", "50.0 % to 95.0 %", "0.6250", "0.2500 to 0.7500", "+5.0", "\N{MINUS SIGN}5.0 to +15.0"),
+    ]
+    assert page.row("refine", "Sum-Aug", "8")[3:] == [
+        *("90.0 %", "\N{MINUS SIGN}20.0", "\N{MINUS SIGN}50.0 to +0.0", "no difference shown"),
+    ]
 
 
 def test_every_figure_is_there_and_says_what_it_shows(page):
@@ -202,6 +213,7 @@ def _without(workdir: pathlib.Path, *patterns: str) -> None:
         (["predictions/*/shifted.*"], "No shifted test set was measured", "toy shifted"),
         (["predictions/*/*.fgsm.*", "predictions/*/*.pgd.*"], "No attacked images were sent", "Accuracy by attack"),
         (["predictions/*/*.sum_aug.npz"], "The models were not asked through Sum-Aug", "30.0 %, Sum-Aug"),
+        (["export"], "Nothing was compared on validation images", "Against plain, points"),
         (["*/*/history.csv"], "No training history was found", "Learning rate"),
         (["figures"], "No augmented images were saved", "PadCrop"),
         (["timings.json"], "No timings were written", "Total"),
@@ -220,7 +232,7 @@ def test_missing_piece_is_left_out_with_a_sentence(workdir, patterns, sentence, 
 def test_a_run_with_only_what_is_needed_is_reported(workdir):
     _without(workdir, "student", "predictions/student", "predictions/train", "figures", "timings.json")
     _without(workdir, "predictions/*/*.sum_aug.npz", "predictions/*/*.fgsm.*", "predictions/*/*.pgd.*")
-    _without(workdir, "predictions/*/shifted.*", "*/*/history.csv")
+    _without(workdir, "predictions/*/shifted.*", "*/*/history.csv", "export")
     meta = {"final_model": "refine", "phase_models": ["train", "refine"], "shifted": None}
     toy_run.write_json(workdir / "predictions/meta.json", meta)
     toy_run.write_json(workdir / "config.json", {"config": {}, "fingerprint": "x"})
@@ -235,6 +247,7 @@ def test_a_run_with_only_what_is_needed_is_reported(workdir):
         "gap",
         "student",
         "sum_aug",
+        "test_time",
         "timings",
         "training",
     ]

@@ -101,7 +101,55 @@ def test_seconds_are_the_sum_of_the_stages(summary):
 
 
 def test_sum_aug_settings_come_from_what_was_asked_then_from_the_config(summary):
-    assert summary["sum_aug"] == {"num_draws": 8, "num_inputs": 2, "weight": 0.5, "bank_size": 16}
+    assert summary["sum_aug"] == {"draws": [4, 8], "num_inputs": 2, "bank_size": 12}
+
+
+def test_gain_is_the_paired_difference_to_plain_answers(summary):
+    refine, train = summary["served"], summary["phases"]["train"]["served"]
+    assert refine["plain"]["gain"] is None
+    # Plain misses image 4; mirror none: one of ten, so Binomial(10, .1) / 10 is drawn: quantiles 0 and 3.
+    assert refine["mirror"]["gain"] == {
+        **{"difference": 0.1, "ci95": [0.0, pytest.approx(0.3)]},
+        **{"plain_accuracy": 0.9, "num_examples": 10},
+    }
+    # Sums miss 5 and 7 besides: Binomial(10, .2), quantiles 0 and 5.
+    assert refine["sum_aug"]["gain"]["difference"] == pytest.approx(-0.2)
+    assert refine["sum_aug"]["gain"]["ci95"] == pytest.approx([-0.5, 0.0])
+    assert train["sum_aug"]["gain"]["difference"] == pytest.approx(0.1)
+    assert [refine[mode]["passes"] for mode in ("plain", "mirror", "sum_aug")] == [1, 2, 8]
+    assert train["sum_aug"]["passes"] is None
+
+
+def test_gain_of_a_part_of_the_images_is_against_plain_answers_to_that_part(workdir):
+    order = [f"test-{i}" for i in (5, 4)]
+    labels = np.array([5 % 3, 4 % 3])
+    for model in ("train", "refine"):
+        write_answers(workdir, f"{model}/test.clean.sum_aug", wrong=[1], ids=order, labels=labels)
+    served = rows.summarize(rows.read_run(workdir))["phases"]["train"]["served"]["sum_aug"]
+    # Of images 5 and 4 plain answers of train miss both.
+    assert (served["gain"]["plain_accuracy"], served["gain"]["difference"], served["num_test"]) == (0.0, 0.5, 2)
+
+
+def test_sums_about_other_images_than_plain_answers_are_refused(workdir):
+    for model in ("train", "refine"):
+        write_answers(workdir, f"{model}/test.clean.sum_aug", wrong=[], ids=["test-1", "else-1"])
+    with pytest.raises(ValueError, match=r"sum_aug.npz and .* are about different images"):
+        rows.read_run(workdir)
+
+
+def test_what_was_chosen_on_validation_images_is_told_for_each_model(summary):
+    test_time = summary["phases"]["refine"]["test_time"]
+    assert test_time["choice"] == {"num_draws": 8, "weight": 2 / 3, "default": "plain"}
+    assert [view["mode"] for view in test_time["views"]] == ["plain", "sum_aug"]
+    assert summary["phases"]["train"]["test_time"] is None
+
+
+@pytest.mark.parametrize(
+    ("interval", "says"),
+    [([0.01, 0.03], "gain"), ([-0.03, -0.01], "loss"), ([0.0, 0.03], "no difference shown")],
+)
+def test_a_gain_is_one_where_the_interval_leaves_out_zero(interval, says):
+    assert rows.verdict({"difference": 0.02, "ci95": interval}) == says
 
 
 def test_summary_survives_json(summary):
@@ -129,7 +177,7 @@ def test_short_table_stays_short_with_many_phases(summary):
     summary["phases"] = {f"phase{i}": summary["phases"]["refine"] for i in range(30)}
     lines = rows.short_table(summary).splitlines()
     assert len(lines) <= 20
-    assert "and 51 more rows in the report" in lines  # 30 phases in 2 modes and the student in 1, less 10 shown
+    assert "and 81 more rows in the report" in lines  # 30 phases in 3 modes and the student in 1, less 10 shown
 
 
 @pytest.mark.parametrize(
@@ -187,7 +235,7 @@ def test_unknown_prediction_file_is_refused(workdir):
 
 def test_unfinished_prediction_file_is_passed_over(workdir):
     (workdir / "predictions/refine/.partial-7-test.clean.plain.npz").write_bytes(b"half")
-    assert len(rows.read_run(workdir).predictions) == 11
+    assert len(rows.read_run(workdir).predictions) == 12
 
 
 def test_answers_about_different_images_are_refused(workdir):

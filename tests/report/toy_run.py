@@ -85,7 +85,7 @@ def write_run(workdir: pathlib.Path) -> None:
             "config": {
                 "class": "Experiment",
                 "name": "toy <run> & more",
-                "export": {"class": "ExportConfig", "num_draws": 4, "num_inputs": 2, "weight": 0.5, "bank_size": 16},
+                "export": {"class": "ExportConfig", "draws": [4, 8], "num_inputs": 2, "bank_size": 16},
             },
             "fingerprint": "0123456789ab",
             "versions": {"numpy": "1.26.4", "tensorflow": "2.15.1"},
@@ -96,6 +96,7 @@ def write_run(workdir: pathlib.Path) -> None:
     write_answers(workdir, "train/test.clean.plain", wrong=[4, 5])
     write_answers(workdir, "train/test.clean.sum_aug", wrong=[4], confidence=0.6)
     write_answers(workdir, "refine/test.clean.plain", wrong=[4])
+    write_answers(workdir, "refine/test.clean.mirror", wrong=[], confidence=0.7)
     write_answers(workdir, "refine/test.clean.sum_aug", wrong=[4, 5, 7], confidence=0.6)
     write_answers(workdir, "student/test.clean.plain", wrong=[4, 5, 7])
     shifted = [f"other-{i}" for i in range(20)]
@@ -117,9 +118,27 @@ def write_run(workdir: pathlib.Path) -> None:
             },
             "class_names": ["a", "b", "c"],
             "endpoint": "127.0.0.1:8500",
-            "sum_aug": {"num_draws": 8, "num_inputs": 2},
+            "sum_aug": {"num_inputs": 2, "bank_size": 12},
             "final_model": "refine",
             "phase_models": ["train", "refine"],
+        },
+    )
+    view = {"accuracy_ci95": [0.5, 0.95], "nll_ci95": [0.25, 0.75]}
+    gain = {"difference": 0.05, "ci95": [-0.05, 0.15]}
+    write_json(
+        workdir / "export/refine/test_time.json",
+        {
+            "weights_sha256": WEIGHTS["refine"],
+            "choice": {"num_draws": 8, "weight": 2 / 3, "default": "plain"},
+            "rule": "the best one",
+            "num_examples": 20,
+            "views": [
+                {"mode": "plain", "passes": 1, "accuracy": 0.8, "nll": 0.5, **view, "gain": None},
+                {
+                    **{"mode": "sum_aug", "num_draws": 8, "weight": 2 / 3, "passes": 8},
+                    **{"accuracy": 0.85, "nll": 0.625, **view, "gain": gain},
+                },
+            ],
         },
     )
     write_result(workdir, "teacher", ["train", "refine"], 272474)

@@ -102,6 +102,19 @@ def stratified_split(labels: np.ndarray, num_held_out: int, *, seed: int) -> tup
     return kept, held_out
 
 
+def stratified_subset(labels: np.ndarray, num_examples: int, *, seed: int) -> np.ndarray:
+    """Returns the positions, ascending, of a seeded subset in which each class keeps its share, or of all examples.
+
+    Args:
+      labels: int64 [N], class numbers from 0.
+      num_examples: how many to choose, 1 or more; all where it is N or more.
+      seed: 0 .. 2^64 - 1.
+    """
+    if num_examples >= len(labels):
+        return np.arange(len(labels), dtype=np.int64)
+    return stratified_split(labels, num_examples, seed=seed)[1]
+
+
 def balanced_subset(labels: np.ndarray, num_examples: int, *, seed: int) -> np.ndarray:
     """Chooses examples at random, as many of every class (the first classes give one more where it does not divide).
 

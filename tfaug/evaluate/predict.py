@@ -9,7 +9,7 @@ import os
 import pathlib
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,15 @@ import tqdm
 
 from tfaug import metrics
 from tfaug.config import ConfigError, check_range
-from tfaug.data.split import Split, stratified_split
+from tfaug.data.split import Split, stratified_subset
 from tfaug.evaluate.attacks import FGSM, PGD
 from tfaug.files import atomic_file
 from tfaug.serving.client import Client, RestClient
 
 # Signature asked in each mode, to which `_uint8` is added where the images are uint8.
-MODES = {"plain": "plain", "sum_aug": "serving_default"}
+MODES = {"plain": "plain", "mirror": "mirror", "sum_aug": "sum_aug"}
+# Modes in which attacked images are asked.
+_ATTACKED_MODES = ("plain", "sum_aug")
 # Sum-Augmentation multiplies a batch by its draws, so a batch may take long on a small machine.
 _TIMEOUT_S = 600.0
 # Mean total variation between an endpoint's answers and the local model's; bfloat16 stays far below.
@@ -38,19 +40,23 @@ class EvaluateConfig:
     Args:
       attacks: attacks on the test set, of different names.
       num_attack_examples: test images attacked, a seeded class-stratified subset; all where there are fewer.
+      num_sum_aug_examples: images of each set asked in mode `sum_aug`, whose every answer costs n forward passes; a
+        seeded class-stratified subset, all where there are fewer. Of attacked images those among them are asked.
       batch_size: images per request and per attack step, 1 or more.
       endpoint: gRPC HOST:PORT of a running server; empty to start one on a free port.
-      seed: chooses the attacked images.
+      seed: chooses these images.
     """
 
     attacks: tuple[FGSM | PGD, ...] = (FGSM(), PGD())
     num_attack_examples: int = 1000
+    num_sum_aug_examples: int = 2000
     batch_size: int = 256
     endpoint: str = ""
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_range(self, "num_attack_examples", 1)
+        check_range(self, "num_sum_aug_examples", 1)
         check_range(self, "batch_size", 1)
         check_range(self, "seed", 0, 2**31 - 1)
         names = [attack.name for attack in self.attacks]
@@ -131,7 +137,7 @@ def predict_set(
       images: uint8 or float32 [N,H,W,C] in 0..255, N of 1 or more; uint8 images go to the `_uint8` signatures.
       labels: integers [N].
       ids: str [N].
-      mode: `plain`, or `sum_aug` for test-time Sum-Augmentation.
+      mode: `plain`, `mirror` for the mean with the mirror image, or `sum_aug` for test-time Sum-Augmentation.
       path: file to write, `.npz`.
       batch_size: images per request, 1 or more; the client sends fewer where a message would be too large.
       key: JSON values that identify the predictions, such as the weights' SHA-256 and the set's name. A whole file at
@@ -182,13 +188,6 @@ def predict_set(
     return read_predictions(path)
 
 
-def choose_attacked(labels: np.ndarray, num_examples: int, seed: int) -> np.ndarray:
-    """Returns the positions, ascending, of a seeded subset in which each class keeps its share, or of all."""
-    if num_examples >= len(labels):
-        return np.arange(len(labels), dtype=np.int64)
-    return stratified_split(labels, num_examples, seed=seed)[1]
-
-
 def _check_endpoint(client: Client | RestClient, name: str, model_fn: Any, images: np.ndarray) -> None:
     """Refuses an endpoint whose plain answers are not those of the local model."""
     served = client.predict(name, {"images": images}, signature="plain_uint8")["probs"]
@@ -208,6 +207,7 @@ def _evaluate_model(
     name: str,
     model: Any,
     key: dict[str, Any],
+    mode_keys: Mapping[str, dict[str, Any]],
     sets: dict[str, Split],
     subset: Split,
     config: EvaluateConfig,
@@ -215,38 +215,53 @@ def _evaluate_model(
     attacked: bool,
     progress: bool,
 ) -> None:
-    """Writes one model's predictions on the clean sets and, if `attacked`, on the attacked subset."""
+    """Writes one model's predictions on the clean sets and, if `attacked`, on the attacked subset.
+
+    `mode_keys` has the modes to ask, each with what identifies its settings.
+    """
 
     def model_fn(images: tf.Tensor) -> tf.Tensor:
         return model(images, training=False)
 
-    def ask(split: Split, images: np.ndarray, set_name: str, attack: str, key: dict[str, Any]) -> None:
-        for mode in MODES:
+    # By name, so that the attacked images in mode `sum_aug` are among its clean ones.
+    chosen = {
+        s: split.ids[stratified_subset(split.labels, config.num_sum_aug_examples, seed=config.seed)]
+        for s, split in sets.items()
+    }
+
+    def ask(split: Split, images: np.ndarray, set_name: str, attack: str, modes: Iterable[str], key: dict) -> None:
+        for mode in modes:
+            rows = np.isin(split.ids, chosen[set_name]) if mode == "sum_aug" else np.ones(len(split), bool)
+            if not rows.any():
+                continue
             predict_set(
                 client,
                 name,
-                images,
-                split.labels,
-                split.ids,
+                images[rows],
+                split.labels[rows],
+                split.ids[rows],
                 mode=mode,
                 path=predictions_path(out_dir, name, set_name, attack, mode),
                 batch_size=config.batch_size,
-                key=key,
+                key={**key, **mode_keys[mode]},
                 progress=progress,
             )
 
     _check_endpoint(client, name, model_fn, subset.images[:16])
     for set_name, split in sets.items():
-        ask(split, split.images, set_name, "clean", {**key, "set": set_name, "attack": None})
+        ask(split, split.images, set_name, "clean", mode_keys, {**key, "set": set_name, "attack": None})
     for attack in config.attacks if attacked else ():
         settings = {"name": attack.name, **dataclasses.asdict(attack)}
         attack_key = {**key, "set": "test", "attack": settings, "clean_images_sha256": array_sha256(subset.images)}
         # Made once for both modes, and not at all where both are written.
-        if not all(is_written(predictions_path(out_dir, name, "test", attack.name, m), attack_key) for m in MODES):
+        if not all(
+            is_written(predictions_path(out_dir, name, "test", attack.name, m), {**attack_key, **mode_keys[m]})
+            for m in _ATTACKED_MODES
+        ):
             adversarial = attack.attack(
                 model_fn, subset.images, subset.labels, batch_size=config.batch_size, progress=progress
             )
-            ask(subset, adversarial, "test", attack.name, attack_key)
+            ask(subset, adversarial, "test", attack.name, _ATTACKED_MODES, attack_key)
 
 
 def evaluate_models(
@@ -259,15 +274,17 @@ def evaluate_models(
     out_dir: str | os.PathLike[str],
     weights_sha256: Mapping[str, str],
     attacked: tuple[str, ...],
+    mirror: bool = False,
+    sum_aug: Mapping[str, Mapping[str, Any]] | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Writes the predictions of every exported model to OUT_DIR/MODEL/SET.ATTACK.MODE.npz, asking a running endpoint.
 
-    Each model answers the clean test set and the shifted one, plain and with test-time Sum-Augmentation. Attacks are
-    made on the *local, plain* model and sent to the endpoint in both modes. For `plain` that is a white-box attack.
-    For `sum_aug` it is a transfer attack: the attacker knows neither that images will be mixed nor with what, so the
-    accuracy under it is an upper bound and says nothing of robustness to an adaptive attack (one that averages
-    gradients over draws).
+    Each model answers the clean test set and the shifted one plainly, with mirror views if asked for, and a subset of
+    each with test-time Sum-Augmentation. Attacks are made on the *local, plain* model and sent to the endpoint in the
+    modes `plain` and `sum_aug`. For `plain` that is a white-box attack. For `sum_aug` it is a transfer attack: the
+    attacker knows neither that images will be mixed nor with what, so the accuracy under it is an upper bound and says
+    nothing of robustness to an adaptive attack (one that averages gradients over draws).
 
     What is on disk already under the same weights, images and settings is not asked or attacked again.
 
@@ -280,6 +297,8 @@ def evaluate_models(
       out_dir: folder of the predictions.
       weights_sha256: by exported name.
       attacked: names of the models to attack.
+      mirror: ask for mirror views of the clean sets too.
+      sum_aug: by exported name, JSON values that identify the setting of its sums.
       progress: show progress bars on a terminal.
 
     Returns:
@@ -296,12 +315,25 @@ def evaluate_models(
         if names:
             raise ValueError(f"{what} does not fit models: {', '.join(sorted(names))}; models: {', '.join(models)}")
     sets = {"test": test} if shifted is None else {"test": test, "shifted": shifted}
-    subset = test.take(choose_attacked(test.labels, config.num_attack_examples, config.seed))
+    subset = test.take(stratified_subset(test.labels, config.num_attack_examples, seed=config.seed))
     with Client(endpoint_target, timeout_s=_TIMEOUT_S) as client:
         for name, model in models.items():
-            key = {"weights_sha256": weights_sha256[name]}
             _evaluate_model(
-                client, name, model, key, sets, subset, config, pathlib.Path(out_dir), name in attacked, progress
+                client,
+                name,
+                model,
+                {"weights_sha256": weights_sha256[name]},
+                {
+                    "plain": {},
+                    **({"mirror": {}} if mirror else {}),
+                    "sum_aug": {"setting": sum_aug[name]} if sum_aug else {},
+                },
+                sets,
+                subset,
+                config,
+                pathlib.Path(out_dir),
+                name in attacked,
+                progress,
             )
     return {
         "test": {"num_examples": len(test)},

@@ -33,12 +33,13 @@ COLORS = {
     "grid": "#dfe3e9",
     "paper": "#fdfdfc",
     "plain": "#2166ac",
+    "mirror": "#3d9a50",
     "sum-aug": "#d9730d",
     "train": "#8a5a9e",
     "validation": "#22866a",
     "rate": "#55657f",
 }
-MODE_COLORS = {"plain": COLORS["plain"], "sum_aug": COLORS["sum-aug"]}
+MODE_COLORS = {"plain": COLORS["plain"], "mirror": COLORS["mirror"], "sum_aug": COLORS["sum-aug"]}
 _DPI = 72
 _STYLE: dict[Any, Any] = {
     "axes.edgecolor": COLORS["muted"],

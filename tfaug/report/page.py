@@ -59,13 +59,18 @@ def render_page(run: rows.Run, summary: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=rows.percent, duration=rows.duration, points=_points, setting=_setting)
+    environment.filters.update(
+        percent=rows.percent, duration=rows.duration, points=_points, setting=_setting, verdict=rows.verdict
+    )
     return environment.get_template("page.html.j2").render(
         run=run,
         summary=summary,
         attacks=list(summary["attacks"]),
         mode_titles=rows.MODE_TITLES,
         served=rows.served_rows(summary),
+        has_mirror=any(mode == "mirror" for _, mode, _ in rows.served_rows(summary)),
+        gains=[row for row in rows.served_rows(summary) if row[2]["gain"]],
+        chosen=[(model, block["test_time"]) for model, block in rows.blocks(summary).items() if block["test_time"]],
         gaps=_gaps(summary),
         colors=figures.COLORS,
         curves=_curves(run),

@@ -22,8 +22,8 @@ import numpy as np
 
 from tfaug import files, metrics
 
-MODES = ("plain", "sum_aug")
-MODE_TITLES = {"plain": "plain", "sum_aug": "Sum-Aug"}
+MODES = ("plain", "mirror", "sum_aug")
+MODE_TITLES = {"plain": "plain", "mirror": "mirror", "sum_aug": "Sum-Aug"}
 NUM_RESAMPLES = 10_000
 BOOTSTRAP_SEED = 0
 HISTORY_COLUMNS = ("epoch", "step", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
@@ -64,8 +64,9 @@ class History:
 class Run:
     """One workdir, read and checked.
 
-    `predictions` is keyed (model, set, attack, mode), as in predictions/MODEL/SET.ATTACK.MODE.npz; `notes` has
-    a sentence for each section of the page for which the workdir holds nothing, or not all.
+    `predictions` is keyed (model, set, attack, mode), as in predictions/MODEL/SET.ATTACK.MODE.npz; `test_time` has by
+    model what was measured and chosen on validation images (export/MODEL/test_time.json); `notes` has a sentence for
+    each section of the page for which the workdir holds nothing, or not all.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Run:
     results: Mapping[str, Mapping[str, Any]]
     histories: tuple[History, ...]
     predictions: Mapping[tuple[str, str, str, str], Predictions]
+    test_time: Mapping[str, Mapping[str, Any]]
     timings: Mapping[str, float]
     augmentations: tuple[tuple[str, ...], np.ndarray] | None
     notes: Mapping[str, str]
@@ -141,6 +143,11 @@ def read_run(workdir: str | os.PathLike[str]) -> Run:
     if (workdir / "figures/augmentations.npz").exists():
         augmentations = _read_augmentations(workdir / "figures/augmentations.npz")
 
+    test_time = {
+        path.parent.name: _read_json(workdir, str(path.relative_to(workdir)), "export")
+        for path in sorted((workdir / "export").glob("[!.]*/test_time.json"))
+    }
+
     config = written.get("config") or {}
     return Run(
         name=str(config.get("name") or workdir.resolve().name),
@@ -153,9 +160,10 @@ def read_run(workdir: str | os.PathLike[str]) -> Run:
         results=results,
         histories=histories,
         predictions=predictions,
+        test_time=test_time,
         timings=timings,
         augmentations=augmentations,
-        notes=_notes(predictions, results, histories, bool(timings), augmentations is not None),
+        notes=_notes(predictions, results, histories, bool(timings), augmentations is not None, bool(test_time)),
     )
 
 
@@ -170,11 +178,17 @@ def summarize(run: Run) -> dict[str, Any]:
 
     Returns:
       Nested dicts of JSON values: name, fingerprint, teacher, student (None where there is none), phases, served, gap
-      (None where there is no shifted set), attacks, seconds, timings, images_per_second and what names them.
+      (None where there is no shifted set), attacks, seconds, timings, images_per_second and what names them. In
+      `served`, `gain` of a mode is its accuracy minus the plain one on the same images (None for plain, and where there
+      is none); `test_time` of a model is what was measured and chosen on validation images (None where nothing was).
       Accuracies are fractions (0..1), differences too; intervals are `[low, high]` at 95 %.
     """
     models: dict[str, dict[str, Any]] = {
-        model: {"served": _served(run, model), "gap": {mode: _gap(run, model, mode) for mode in MODES}}
+        model: {
+            "served": _served(run, model),
+            "gap": {mode: _gap(run, model, mode) for mode in MODES},
+            "test_time": _test_time(run, model),
+        }
         for model in run.served_models
     }
     final = models[run.final_model]
@@ -312,6 +326,8 @@ def _served(run: Run, model: str) -> dict[str, dict[str, Any]]:
             "clean_ece": metrics.ece(clean.probs, clean.labels),
             "clean_brier": metrics.brier(clean.probs, clean.labels),
             "num_test": len(clean.labels),
+            "passes": _passes(run, model, mode),
+            "gain": _gain(run, model, mode),
         }
         for attack in run.attacks:
             attacked = run.predictions.get((model, "test", attack, mode))
@@ -323,6 +339,47 @@ def _served(run: Run, model: str) -> dict[str, dict[str, Any]]:
             numbers[f"{attack}_num_examples"] = len(attacked.labels)
         measured[mode] = numbers
     return measured
+
+
+def _test_time(run: Run, model: str) -> dict[str, Any] | None:
+    """Returns what was measured and chosen on validation images; None where nothing was."""
+    held = run.test_time.get(model)
+    return None if held is None else {key: value for key, value in held.items() if key != "weights_sha256"}
+
+
+def _passes(run: Run, model: str, mode: str) -> int | None:
+    """Returns the forward passes that an answer costs; None where it is not known."""
+    if mode != "sum_aug":
+        return {"plain": 1, "mirror": 2}[mode]
+    held = run.test_time.get(model)
+    return None if held is None else int(held["choice"]["num_draws"])
+
+
+def _gain(run: Run, model: str, mode: str) -> dict[str, Any] | None:
+    """Measures a mode's accuracy minus the plain one on the same test images, with its paired bootstrap interval."""
+    answers = run.predictions[(model, "test", "clean", mode)]
+    plain = run.predictions.get((model, "test", "clean", "plain"))
+    places = None if plain is None or mode == "plain" else _positions(plain, answers.ids)
+    if plain is None or places is None:
+        return None
+    drawn = metrics.paired_bootstrap(answers.correct, plain.correct[places], NUM_RESAMPLES, BOOTSTRAP_SEED)
+    return {
+        "difference": float(drawn["difference"]),
+        "ci95": [float(bound) for bound in drawn["ci95"]],
+        "plain_accuracy": float(plain.correct[places].mean()),
+        "num_examples": len(answers.ids),
+    }
+
+
+def verdict(gain: Mapping[str, Any]) -> str:
+    """Says what a paired difference shows: only an interval without 0 is called a gain or a loss.
+
+    Example:
+      >>> verdict({"ci95": [0.01, 0.03]}), verdict({"ci95": [-0.03, -0.01]}), verdict({"ci95": [0.0, 0.03]})
+      ('gain', 'loss', 'no difference shown')
+    """
+    low, high = gain["ci95"]
+    return "gain" if low > 0 else "loss" if high < 0 else "no difference shown"
 
 
 def _model(run: Run, model: str, role: str) -> dict[str, Any]:
@@ -420,6 +477,7 @@ def _notes(
     histories: Sequence[History],
     has_timings: bool,
     has_augmentations: bool,
+    has_test_time: bool,
 ) -> dict[str, str]:
     """Says, for each section of the page, what the workdir does not hold."""
     notes = {}
@@ -440,6 +498,8 @@ def _notes(
         notes["training"] = "No training history was found, so there are no curves."
     if not has_augmentations:
         notes["augmentations"] = "No augmented images were saved in this run, so there is no contact sheet."
+    if not has_test_time:
+        notes["test_time"] = "Nothing was compared on validation images in this run."
     if not has_timings:
         notes["timings"] = "No timings were written in this run."
     return notes
@@ -482,13 +542,20 @@ def _read_predictions(path: pathlib.Path) -> Predictions:
 
 
 def _check_same_labels(predictions: Mapping[tuple[str, str, str, str], Predictions]) -> None:
-    """Refuses answers for one set that disagree about its images or labels: they would come from two different sets."""
+    """Refuses answers for one set that disagree about its images or labels: they would come from two different sets.
+
+    Answers through sums may be about a part of the images, the same part for each model.
+    """
     labels: dict[str, dict[str, int]] = {}
-    first_ids: dict[tuple[str, str], tuple[set[str], str]] = {}
-    for (model, subset, attack, mode), answers in predictions.items():
+    first_ids: dict[tuple[str, str, bool], tuple[set[str], str]] = {}
+    for (model, subset, attack, mode), answers in sorted(predictions.items(), key=lambda item: item[0][3] == "sum_aug"):
         name = f"predictions/{model}/{subset}.{attack}.{mode}.npz"
         truth = dict(zip(answers.ids.tolist(), answers.labels.tolist(), strict=True))
-        ids, first = first_ids.setdefault((subset, attack), (set(truth), name))
+        part = mode == "sum_aug"
+        whole, first = first_ids.get((subset, attack, False), (set(truth), name))
+        if part and not set(truth) <= whole:
+            raise ValueError(f"{name} and {first} are about different images; make them again with `tfaug evaluate`")
+        ids, first = first_ids.setdefault((subset, attack, part), (set(truth), name))
         if set(truth) != ids:
             raise ValueError(f"{name} and {first} are about different images; make them again with `tfaug evaluate`")
         known = labels.setdefault(subset, {})
