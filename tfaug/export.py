@@ -18,11 +18,14 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow_serving.apis import prediction_log_pb2
 
 import tfaug
 from tfaug.config import check_range
+from tfaug.extras import explained
 from tfaug.files import atomic_directory, read_json, write_json
+
+with explained():
+    from tensorflow_serving.apis import prediction_log_pb2
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 INFO_FILE = "assets.extra/tfaug.json"
