@@ -1,6 +1,10 @@
-# The two commands of the README are `make demo` and `make test`; each makes .venv first if there is none.
-.PHONY: setup demo test lint types unit lock bench clean
-BIN := .venv/bin
+# The two commands of the README are `make demo` and `make test`; each makes .venv first if there is none. LANE=tf215
+# runs either on the oldest lane, in .venv-tf215.
+.PHONY: setup demo test lint types unit test-tf215 test-keras2 lock bench clean
+LANE ?= main
+export LANE
+VENV := $(if $(filter main,$(LANE)),.venv,.venv-$(LANE))
+BIN := $(VENV)/bin
 
 setup:
 	@tools/setup.sh
@@ -23,9 +27,11 @@ unit: setup
 bench: setup
 	$(BIN)/python tools/bench.py augment --json=build/bench.json
 
-# Needs uv. One lock file for Python 3.10 and 3.11.
+# Needs uv. One lock file a lane, for all its Pythons and for every platform.
 lock:
-	uv pip compile setup.cfg --extra dev --universal --python-version 3.10 --generate-hashes --no-header -o requirements.lock
+	for lane in main tf215; do uv pip compile setup.cfg requirements/$$lane.in --extra dev --universal \
+	  --python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-index-url --no-header --quiet \
+	  -o requirements/$$lane.lock || exit 1; done
 
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache

@@ -47,8 +47,12 @@ def main(argv: list[str]) -> int:
     if _MODEL_CONFIG_FILE.value is not None and flags.FLAGS["model_name"].present:
         raise app.UsageError("--model_name goes with --model_base_path; --model_config_file names its models itself")
     # Here, so that --help and a mistyped flag do not wait for TensorFlow.
-    from .models import ModelLoadError, ModelSource, read_config_file
-    from .server import ServerOptions, log_line, run_server
+    try:
+        from .models import ModelLoadError, ModelSource, read_config_file
+        from .server import ServerOptions, log_line, run_server
+    except ModuleNotFoundError as error:
+        print(f"{error}; pip install 'tfaug[serve]' brings what the server needs", file=sys.stderr)
+        return 1
 
     try:
         if _MODEL_CONFIG_FILE.value is not None:

@@ -19,13 +19,16 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow_serving.apis import prediction_log_pb2
 
 import tfaug
 from tfaug import rng
 from tfaug.config import ConfigError, check_choice, check_range
+from tfaug.extras import explained
 from tfaug.files import atomic_directory, read_json, write_json
 from tfaug.keras_versions import tf_variables
+
+with explained():
+    from tensorflow_serving.apis import prediction_log_pb2
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 INFO_FILE = "assets.extra/tfaug.json"

@@ -11,8 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import scipy.stats
 from numpy.typing import ArrayLike, NDArray
+
+from tfaug.extras import explained
+
+with explained():
+    import scipy.stats
 
 EPSILON = 1e-12  # the smallest probability that `nll` takes a logarithm of: one certain miss costs 27.6 nats at most
 SUM_TOLERANCE = 1e-3  # how far a row may sum from 1: wide enough for float16, too narrow for logits

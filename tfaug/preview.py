@@ -15,9 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
-from sklearn import datasets
-from tqdm import tqdm
 
 import tfaug
 from tfaug import rng
@@ -25,9 +22,15 @@ from tfaug.augment import Augmentation, Batch, Compose, parse_op
 from tfaug.config import ConfigError, check_choice, check_range
 from tfaug.data import Split, digits, load_test_set
 from tfaug.data.load import load_first
+from tfaug.extras import explained
 from tfaug.report import sheet
 from tfaug.report.sheet import Block, Row
 from tfaug.schedules import Progress
+
+with explained():
+    from PIL import Image
+    from sklearn import datasets
+    from tqdm import tqdm
 
 ENGINES = ("tfaug", "keras_cv")
 MAX_VALUES = 64

@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
-import scipy.special
 import tensorflow as tf
+
+from tfaug import quantiles
 
 Shape: TypeAlias = tf.Tensor | Sequence[int | tf.Tensor]
 
@@ -271,7 +272,7 @@ def _cell(seed: tf.Tensor, shape: Shape) -> tf.Tensor:
 def _normal_table() -> np.ndarray:
     """Returns the normal distribution's inverse function at (i + 0.5) / 2**16, float32 and antisymmetric."""
     size = 2**_TABLE_BITS
-    lower = scipy.special.ndtri((np.arange(size // 2) + 0.5) / size)
+    lower = quantiles.normal((np.arange(size // 2) + 0.5) / size)
     return np.concatenate([lower, -lower[::-1]]).astype(np.float32)
 
 
@@ -281,7 +282,7 @@ def _beta_table(alpha: float) -> np.ndarray:
     if not 0 < alpha < float("inf"):
         raise ValueError(f"Beta(alpha, alpha) needs an alpha above 0, got {alpha}")
     size = 2**_TABLE_BITS
-    lower = scipy.special.betaincinv(alpha, alpha, (np.arange(size // 2) + 0.5) / size)
+    lower = quantiles.symmetric_beta((np.arange(size // 2) + 0.5) / size, alpha)
     return np.concatenate([lower, 1 - lower[::-1]]).astype(np.float32)
 
 

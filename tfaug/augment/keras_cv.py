@@ -35,6 +35,7 @@ from tfaug.augment.mixing import CutMix, Mixup, SumAug
 from tfaug.augment.policies import MAX_MAGNITUDE, RandAugment
 from tfaug.augment.spatial import Flip, PadCrop, RandomResizedCrop, RandomScale
 from tfaug.config import ConfigError
+from tfaug.extras import explained
 from tfaug.schedules import SCHEDULES
 
 Pipeline: TypeAlias = Callable[[tf.Tensor, "tf.Tensor | None"], tuple[tf.Tensor, "tf.Tensor | None"]]
@@ -225,6 +226,6 @@ def _call(
 
 def _import_keras_cv() -> Any:
     """Imports keras-cv here, where it is needed (it takes seconds), without the backend's name on the output."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with explained(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         import keras_cv
     return keras_cv

@@ -7,6 +7,7 @@ training has it as `mix_features`.
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
@@ -14,8 +15,10 @@ from tfaug import rng
 from tfaug.augment.base import Choice, Shape
 from tfaug.augment.mixing import blend, check_alpha, draw_beta
 from tfaug.config import ConfigError
-from tfaug.models import StagedModel
 from tfaug.schedules import Progress, Schedule, check_scheduled, value_at
+
+if TYPE_CHECKING:
+    from tfaug.models import StagedModel
 
 INPUT = "input"
 

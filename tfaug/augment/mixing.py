@@ -12,10 +12,9 @@ import functools
 from typing import Any
 
 import numpy as np
-import scipy.special
 import tensorflow as tf
 
-from tfaug import rng
+from tfaug import quantiles, rng
 from tfaug.augment.base import Augmentation, Batch, Choice, Shape, Size, image_shape
 from tfaug.config import ConfigError, check_choice, check_range
 from tfaug.images.base import computed_once, floor_sqrt
@@ -466,10 +465,10 @@ def _beta_grid(low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
     A table holds the lower half of Beta(alpha, alpha)'s inverse distribution function, the upper half being its mirror.
     """
     exponents = np.arange(_NUM_ALPHAS) / (_NUM_ALPHAS - 1)
-    alphas = low * (high / low) ** exponents
+    alphas = low * quantiles.exp(exponents * quantiles.log(np.asarray(high / low)))
     size = 2**_GRID_BITS
     centres = (np.arange(size // 2) + 0.5) / size
-    lower = scipy.special.betaincinv(alphas[:, None], alphas[:, None], centres)
+    lower = np.stack([quantiles.symmetric_beta(centres, alpha) for alpha in alphas])
     middles = np.sqrt(alphas[:-1] * alphas[1:])
     return middles.astype(np.float32), np.round(lower * 2**_WEIGHT_BITS).astype(np.int32)
 

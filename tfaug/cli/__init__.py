@@ -10,6 +10,7 @@ from absl import flags
 
 import tfaug
 from tfaug.config import ConfigError, near_name
+from tfaug.extras import MissingExtra, explained
 
 _EXPERIMENT = ("run", "train", "export", "serve", "evaluate", "report")
 
@@ -52,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: without the program's name; None takes the process's.
 
     Returns:
-      The exit status: 0 done, 1 the work failed, 2 the command line or the configuration is wrong.
+      The exit status: 0 done, 1 the work failed, 2 the command line or the configuration is wrong, or asks for a part
+      that is not installed.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or {"--help", "-h", "help"} & set(arguments):
@@ -63,8 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         command, rest = _split(arguments)
-        return importlib.import_module(COMMANDS[command]).main(command, rest)
-    except (ConfigError, flags.Error) as error:
+        with explained():
+            return importlib.import_module(COMMANDS[command]).main(command, rest)
+    except (ConfigError, MissingExtra, flags.Error) as error:
         print(f"tfaug: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -32,6 +32,7 @@ from tfaug.augment import SALIENCY, Augmentation, Batch, parse_op
 from tfaug.config import ConfigError, check_range, fingerprint, near_name, to_dict
 from tfaug.data.load import PARTS, DataConfig, load_parts, load_test_set
 from tfaug.data.split import Split, shuffled_order
+from tfaug.extras import explained
 from tfaug.images import to_uint8
 from tfaug.schedules import SCHEDULES
 
@@ -431,7 +432,8 @@ def _augment_block(config: CopiesConfig, split: Split, name: str, block: Block, 
 
 def _features(shape: tuple[int, ...], class_names: tuple[str, ...]) -> Any:
     """The features of the data set."""
-    import tensorflow_datasets as tfds
+    with explained():
+        import tensorflow_datasets as tfds
 
     return tfds.features.FeaturesDict(
         {
@@ -567,7 +569,8 @@ def _write_metadata(
     metadata: dict[str, Any],
 ) -> None:
     """Writes dataset_info.json, features.json and metadata.json: from then on the folder is a TFDS data set."""
-    import tensorflow_datasets as tfds
+    with explained():
+        import tensorflow_datasets as tfds
 
     split_infos = []
     for name in source.splits:

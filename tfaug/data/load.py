@@ -24,6 +24,7 @@ from tqdm import tqdm
 from tfaug.config import ConfigError, check_range, near_name
 from tfaug.data import digits
 from tfaug.data.split import Split, balanced_subset, stratified_split
+from tfaug.extras import explained
 from tfaug.files import atomic_file
 
 PARTS = ("train", "validation", "test")
@@ -316,7 +317,8 @@ def _parse_spec(spec: str, what: str) -> tuple[str, str]:
 
 def _find_builder(name: str, data_dir: str) -> Any:
     """The TFDS builder of a prepared set; a registered set that is absent is downloaded and prepared."""
-    import tensorflow_datasets as tfds  # imported late: it costs a second, and digits need none of it
+    with explained():
+        import tensorflow_datasets as tfds  # imported late: it costs a second, and digits need none of it
 
     if (pathlib.Path(name).expanduser() / "dataset_info.json").is_file():
         return tfds.builder_from_directory(str(pathlib.Path(name).expanduser()))
@@ -371,7 +373,8 @@ class _Keys(NamedTuple):
 
 def _find_features(builder: Any, name: str) -> _Keys:
     """Finds the features that hold the image, the label and what else an example may have."""
-    import tensorflow_datasets as tfds
+    with explained():
+        import tensorflow_datasets as tfds
 
     features = builder.info.features
     if not isinstance(features, tfds.features.FeaturesDict):
@@ -491,7 +494,9 @@ def _read_cache(path: pathlib.Path, key: str) -> Split | None:
 def _decode_split(builder: Any, split: str, keys: _Keys) -> Split:
     """Decodes a split from its records, in their order."""
     import tensorflow as tf
-    import tensorflow_datasets as tfds
+
+    with explained():
+        import tensorflow_datasets as tfds
 
     options = tf.data.Options()
     options.deterministic = True

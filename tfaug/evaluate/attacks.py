@@ -14,9 +14,12 @@ from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
-import tqdm
 
 from tfaug.config import check_range
+from tfaug.extras import explained
+
+with explained():
+    import tqdm
 
 ModelFn = Callable[[tf.Tensor], tf.Tensor]
 

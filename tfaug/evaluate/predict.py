@@ -14,14 +14,18 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tqdm
 
 from tfaug import metrics
 from tfaug.config import ConfigError, check_range
 from tfaug.data.split import Split, stratified_subset
 from tfaug.evaluate.attacks import FGSM, PGD
+from tfaug.extras import explained
 from tfaug.files import atomic_file
-from tfaug.serving.client import Client, RestClient
+
+with explained():
+    import tqdm
+
+    from tfaug.serving.client import Client, RestClient
 
 # Signature asked in each mode, to which `_uint8` is added where the images are uint8.
 MODES = {"plain": "plain", "mirror": "mirror", "sum_aug": "sum_aug"}

@@ -6,8 +6,11 @@ save_readme_picture(workdir, path)  the same run in one picture
 contact_sheet(names, images)        labelled rows of enlarged images, as PNG bytes
 """
 
-from tfaug.report.figures import contact_sheet, save_readme_picture
-from tfaug.report.page import write_report
-from tfaug.report.rows import read_run, short_table, summarize
+from tfaug.extras import explained
+
+with explained():
+    from tfaug.report.figures import contact_sheet, save_readme_picture
+    from tfaug.report.page import write_report
+    from tfaug.report.rows import read_run, short_table, summarize
 
 __all__ = ["contact_sheet", "read_run", "save_readme_picture", "short_table", "summarize", "write_report"]

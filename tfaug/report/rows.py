@@ -635,5 +635,5 @@ def _date(written: Mapping[str, Any], path: pathlib.Path) -> str:
     """Returns when the run began: `started` of config.json, or else when that file was written."""
     if written.get("started"):
         return str(written["started"]).replace("T", " ").replace("Z", " UTC")
-    moment = datetime.datetime.fromtimestamp(int(path.stat().st_mtime), tz=datetime.timezone.utc)
+    moment = datetime.datetime.fromtimestamp(int(path.stat().st_mtime), tz=datetime.UTC)
     return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
