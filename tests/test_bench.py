@@ -429,6 +429,11 @@ def test_tables_go_to_their_places_in_a_page(tmp_path: pathlib.Path, capsys: pyt
     assert page.read_text() == text.format("trainings")
 
 
+def test_the_page_has_a_place_for_every_table() -> None:
+    page = (TOOLS.parent / "docs" / "speed.md").read_text()
+    assert sorted([*tables.fill(page, {})[1], "speed"]) == sorted(tables.NAMES)  # README has that one.
+
+
 # -- the command line --------------------------------------------------------------------------------------------------
 
 
