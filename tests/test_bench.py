@@ -217,13 +217,14 @@ def test_the_layers_of_keras_do_what_ours_do() -> None:
     # Each image has one value, so that a mixed image's mean tells the share of its partner.
     values = np.arange(0, 256, 16)
     images = tf.constant(np.broadcast_to(values[:, None, None, None], [16, 32, 32, 3]).astype(np.uint8))
-    for name in ("CutMix", "Mixup"):
+    # Boxes are not whole: the weight is off by up to a row and a column.
+    for name, tolerance in (("CutMix", 2 * 255 / 32), ("Mixup", 0.1)):
         layer = augmenting.keras_layer(augmenting.CASES[name].peer_op)
         mix = tf.function(lambda layer=layer: layer({"images": images, "labels": tf.eye(16)}))
         results = [mix() for _ in range(8)]
         labels = np.concatenate([result["labels"] for result in results])
         means = np.concatenate([np.mean(result["images"], axis=(1, 2, 3)) for result in results])
-        np.testing.assert_allclose(labels @ values, means, atol=0.1)
+        np.testing.assert_allclose(labels @ values, means, atol=tolerance)
         # A weight of Beta(1, 1) lies within 0.1..0.9 in 80 of 100 draws; with Beta(0.2, 0.2), in 40.
         assert np.mean((labels > 0.1) & (labels < 0.9), axis=None) * 8 > 0.55
 

@@ -66,7 +66,7 @@ CASES = {
         "once a call, so for the whole batch, and the strength image by image",
         "; ten operations, strengths drawn",
     ),
-    "CutMix": Case("CutMix", augment.CutMix(), augment.CutMix()),
+    "CutMix": Case("CutMix", augment.CutMix(), augment.CutMix(), "; weight of the box before it meets the pixels"),
     "Mixup": Case("Mixup", augment.Mixup(), augment.Mixup()),
     "SumAug": Case("SumAug(2)", augment.SumAug(2), augment.Mixup(), _NO_SUMS, _NO_SUMS),
 }
@@ -197,7 +197,8 @@ def keras_layer(op: augment.RandAugment | augment.CutMix | augment.Mixup) -> Any
 
 def _keras(case: Case, images: np.ndarray, labels: np.ndarray) -> list[Engine]:
     """Returns the layer of Keras 3 in Dataset.map and alone; with the labels, where it mixes."""
-    layer, batch, per_image = keras_layer(case.peer_op), len(images), {}
+    layer, batch = keras_layer(case.peer_op), len(images)
+    mapped: dict[str, Callable[[], Timer]] = {}
     if isinstance(case.peer_op, augment.RandAugment):
         # It takes seconds for a large batch, and is no faster there.
         batch = max(batch // 16, 8)
@@ -209,7 +210,7 @@ def _keras(case: Case, images: np.ndarray, labels: np.ndarray) -> list[Engine]:
             dataset = tf.data.Dataset.from_tensor_slices(host).repeat().map(function, tf.data.AUTOTUNE)
             return time_dataset(dataset.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE))
 
-        per_image = {"image by image, AUTOTUNE, prefetch": per_image_timer}
+        mapped["image by image, AUTOTUNE, prefetch"] = per_image_timer
     else:
 
         def function(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -220,16 +221,15 @@ def _keras(case: Case, images: np.ndarray, labels: np.ndarray) -> list[Engine]:
     graph = tf.function(function, autograph=False)
     compiled = tf.function(function, jit_compile=True, autograph=False)
     refusal = _refusal(compiled, *host)
-    mapped = {
-        f"{n} parallel calls": _mapped(lambda index: graph(*host), n) for n in (PARALLEL_CALLS, 2 * PARALLEL_CALLS)
-    }
+    for n in (PARALLEL_CALLS, 2 * PARALLEL_CALLS):
+        mapped[f"{n} parallel calls"] = _mapped(lambda index: graph(*host), n)
     mapped["AUTOTUNE, prefetch"] = _mapped(lambda index: graph(*host), tf.data.AUTOTUNE, prefetch=True)
     alone = {"one call at a time": lambda: time_calls(lambda i: graph(*host)[0])}
     if not refusal:
         alone["one call at a time, XLA"] = lambda: time_calls(lambda i: compiled(*host)[0])
     note = f"uint8 in, float32 out, its own type: not converted back{case.keras_note}{refusal and '; ' + refusal}"
     return [
-        Engine("keras", "host", mapped | per_image, note, batch),
+        Engine("keras", "host", mapped, note, batch),
         Engine("keras", "alone", alone, note, batch),
     ]
 
