@@ -16,11 +16,12 @@ import tensorflow as tf
 
 from tfaug.augment.operations import apply_densely
 
+HAS_KERAS_3 = tf.keras.__version__.startswith("3.")
 TOOLS = pathlib.Path(__file__).parent.parent / "tools"
 sys.path.append(str(TOOLS))  # As Python does for `python tools/bench.py`.
 
 import bench  # noqa: E402
-from benchmarks import augmenting, operations, peers, plain, timing, training  # noqa: E402
+from benchmarks import augmenting, operations, peers, plain, tables, timing, training  # noqa: E402
 
 ENGINE_PATHS = {
     ("tfaug", "host"),
@@ -31,14 +32,14 @@ ENGINE_PATHS = {
     ("copy_uint8", "device"),
     ("loop_uint8", "host"),
     ("loop_uint8", "device"),
-}
+} | ({("keras", "host"), ("keras", "alone")} if HAS_KERAS_3 else set())
 
 
 @pytest.fixture(scope="module")
 def quick_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
     """Runs the program as a user does, smallest setting; returns its JSON and its standard output."""
     path = tmp_path_factory.mktemp("bench") / "new" / "bench.json"
-    engines = "--engines=tfaug,keras_cv,plain_tf_data,copy,dali"
+    engines = "--engines=tfaug,keras,keras_cv,plain_tf_data,copy,dali"
     command = [sys.executable, str(TOOLS / "bench.py"), "augment", f"--json={path}", "--quick", "--sizes=16", engines]
     process = subprocess.run(
         [*command, "--ops=RandAugment,SumAug"], capture_output=True, text=True, check=False, cwd=path.parent.parent
@@ -58,9 +59,12 @@ def test_every_op_has_a_row_for_every_engine(quick_run: tuple[dict[str, Any], st
     }
     assert found["RandAugment(2, 9)"] - {("dali", "host")} == ENGINE_PATHS | {("plain_tf_data", "host")}
     assert found["SumAug(2)"] == ENGINE_PATHS | {("copy_float32", "host"), ("copy_float32", "device")}
-    assert {(row["size"], row["batch"], row["n"]) for row in rows} == {(16, 16, 2)}
+    small = {("RandAugment(2, 9)", "keras"): 8}  # Images in a batch, where it has fewer.
+    for row in rows:
+        assert (row["size"], row["batch"], row["n"]) == (16, small.get((row["op"], row["engine"]), 16), 2)
     notes = {row["engine"]: row["note"] for row in rows if row["op"] == "SumAug(2)"}
     assert "its MixUp" in notes["keras_cv"] and "float32 out" in notes["tfaug"]
+    assert not HAS_KERAS_3 or ("its MixUp" in notes["keras"] and "XLA does not compile it (no " in notes["keras"])
 
 
 def test_ratios_are_quotients_of_the_rows_medians(quick_run: tuple[dict[str, Any], str]) -> None:
@@ -68,8 +72,9 @@ def test_ratios_are_quotients_of_the_rows_medians(quick_run: tuple[dict[str, Any
     medians = {(row["op"], row["engine"], row["path"]): row["images_per_second"] for row in rows}
     for row in rows:
         assert 0 < row["min_images_per_second"] <= row["images_per_second"] <= row["max_images_per_second"]
-        peer = max(medians[row["op"], "keras_cv", path] for path in ("host", "alone"))
-        assert row["ratio_to_keras_cv"] == pytest.approx(row["images_per_second"] / peer, rel=1e-9)
+        for peer in ("keras", "keras_cv") if HAS_KERAS_3 else ("keras_cv",):
+            fastest = max(medians[row["op"], peer, path] for path in ("host", "alone"))
+            assert row[f"ratio_to_{peer}"] == pytest.approx(row["images_per_second"] / fastest, rel=1e-9)
         path = "host" if row["path"] == "host" else "device"
         for copy in augmenting.COPIES:
             speed = medians.get((row["op"], copy, path))
@@ -81,7 +86,8 @@ def test_the_header_states_machine_versions_and_missing_peers(quick_run: tuple[d
     header = quick_run[0]["header"]
     assert header["hardware"]["processor"] and 1 <= header["hardware"]["num_cores"] <= 2
     assert {"tensorflow", "tfaug", "python", "numpy"} <= set(header["versions"])
-    assert header["peers"]["keras_cv"] == "0.9.0"
+    assert header["peers"]["keras_cv"] == "0.9.0" and header["versions"]["tf.keras"] == tf.keras.__version__
+    assert header["peers"]["keras"].startswith("3." if HAS_KERAS_3 else "not installed: AttributeError: ")
     assert header["settings"]["rounds"] == 2 and header["malloc"]
     measured = any(row["engine"] == "dali" for row in quick_run[0]["rows"])
     assert measured or header["peers"]["dali"].startswith("not installed: ModuleNotFoundError")
@@ -89,7 +95,9 @@ def test_the_header_states_machine_versions_and_missing_peers(quick_run: tuple[d
 
 def test_the_table_on_the_terminal_holds_every_row(quick_run: tuple[dict[str, Any], str]) -> None:
     result, output = quick_run
-    assert len([line for line in output.splitlines() if "   16    16 " in line]) == len(result["rows"])
+    assert len([line for line in output.splitlines() if "   16    16 " in line or "   16     8 " in line]) == len(
+        result["rows"]
+    )
 
 
 def test_rows_hold_medians_spread_and_ratios() -> None:
@@ -101,7 +109,9 @@ def test_rows_hold_medians_spread_and_ratios() -> None:
         ("copy_uint8", "host"): [12.0, 12.0, 12.0],
     }
     engines = {key: timing.Engine(*key, {}, "a note") for key in speeds}
-    rows = augmenting.make_rows("op", 32, 8, engines, dict.fromkeys(speeds, "a setting"), speeds)
+    batches = {key: 4 if key[0] == "keras_cv" else 8 for key in speeds}
+    rows = augmenting.make_rows("op", 32, batches, engines, dict.fromkeys(speeds, "a setting"), speeds)
+    assert [row["batch"] for row in rows] == [8, 4, 4, 8]
     ours, peer, alone, copy = rows
     assert (ours["images_per_second"], ours["ratio_to_keras_cv"], ours["time_over_copy_uint8"]) == (6.0, 2.0, 2.0)
     assert (ours["min_images_per_second"], ours["max_images_per_second"], ours["n"]) == (5.0, 100.0, 3)
@@ -111,10 +121,12 @@ def test_rows_hold_medians_spread_and_ratios() -> None:
     assert copy["time_over_copy_uint8"] == 1.0
 
 
-def test_rows_without_keras_cv_have_no_ratio() -> None:
+def test_rows_without_a_peer_have_no_ratio() -> None:
     engine = timing.Engine("tfaug", "host", {})
-    (row,) = augmenting.make_rows("op", 32, 8, {engine.key: engine}, {engine.key: ""}, {engine.key: [5.0]})
-    assert row["ratio_to_keras_cv"] is None and row["time_over_copy_uint8"] is None
+    (row,) = augmenting.make_rows(
+        "op", 32, {engine.key: 8}, {engine.key: engine}, {engine.key: ""}, {engine.key: [5.0]}
+    )
+    assert row["ratio_to_keras"] is None and row["ratio_to_keras_cv"] is None and row["time_over_copy_uint8"] is None
 
 
 def test_a_peer_that_fails_is_named_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,8 +162,8 @@ def test_engines_take_turns_and_speeds_count_all_images() -> None:
     calls: list[Any] = []
     timers = {"a": fake_timer("a", 1 / 4, calls), "b": fake_timer("b", 1 / 16, calls)}
     rounds: list[int] = []
-    speeds = timing.measure(timers, batch=8, rounds=2, seconds=1.0, on_round=lambda: rounds.append(len(calls)))
-    assert speeds == {"a": [32.0, 32.0], "b": [128.0, 128.0]}
+    speeds = timing.measure(timers, {"a": 8, "b": 4}, rounds=2, seconds=1.0, on_round=lambda: rounds.append(len(calls)))
+    assert speeds == {"a": [32.0, 32.0], "b": [64.0, 64.0]}
     assert calls[-4:] == [("a", 8), ("b", 16)] * 2
     assert rounds == [len(calls) - 2, len(calls)]
 
@@ -171,9 +183,16 @@ def test_the_fastest_setting_is_kept_and_the_others_are_closed() -> None:
 
 def test_a_peer_that_cannot_be_imported_is_listed_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        peers, "_MODULES", {"absent": (("no_such_module",), ("numpy",)), "numpy": (("numpy",), ("numpy",))}
+        peers,
+        "_NEEDS",
+        {
+            "absent": (("no_such_module",), ("numpy",)),
+            "old": (("numpy.random.no_such_name",), ("numpy",)),
+            "numpy": (("numpy.random", "numpy.abs"), ("numpy",)),
+        },
     )
-    found = peers.find_peers(("absent", "numpy"))
+    found = peers.find_peers(("absent", "old", "numpy"))
+    assert found["old"] == "not installed: AttributeError: module 'numpy.random' has no attribute 'no_such_name'"
     assert found["absent"] == "not installed: ModuleNotFoundError: No module named 'no_such_module'"
     assert found["numpy"] == np.__version__
 
@@ -187,6 +206,34 @@ def test_every_setting_of_an_installed_peer_runs(name: str) -> None:
         timer = make()
         assert timer.run(3) > 0
         timer.close()
+
+
+@pytest.mark.skipif(not HAS_KERAS_3, reason="needs the layers of Keras 3")
+def test_the_layers_of_keras_do_what_ours_do() -> None:
+    """RandAugment: 2 operations at 9 / 30 of full strength; mixes: alpha 1, and labels that say what was mixed."""
+    layer = augmenting.keras_layer(augmenting.CASES["RandAugment"].peer_op)
+    settings = (layer.num_ops, layer.factor, tuple(layer.value_range), layer.interpolation)
+    assert settings == (2, (0, pytest.approx(0.3)), (0, 255), "nearest")
+    # Each image has one value, so that a mixed image's mean tells the share of its partner.
+    values = np.arange(0, 256, 16)
+    images = tf.constant(np.broadcast_to(values[:, None, None, None], [16, 32, 32, 3]).astype(np.uint8))
+    # Boxes are not whole: the weight is off by up to a row and a column.
+    for name, tolerance in (("CutMix", 2 * 255 / 32), ("Mixup", 0.1)):
+        layer = augmenting.keras_layer(augmenting.CASES[name].peer_op)
+        mix = tf.function(lambda layer=layer: layer({"images": images, "labels": tf.eye(16)}))
+        results = [mix() for _ in range(8)]
+        labels = np.concatenate([result["labels"] for result in results])
+        means = np.concatenate([np.mean(result["images"], axis=(1, 2, 3)) for result in results])
+        np.testing.assert_allclose(labels @ values, means, atol=tolerance)
+        # A weight of Beta(1, 1) lies within 0.1..0.9 in 80 of 100 draws; with Beta(0.2, 0.2), in 40.
+        assert np.mean((labels > 0.1) & (labels < 0.9), axis=None) * 8 > 0.55
+
+
+def test_a_keras_layer_that_xla_compiles_is_told_from_one_that_it_does_not() -> None:
+    refuse = tf.function(lambda x: tf.raw_ops.StatelessRandomGammaV3(
+        shape=[2], key=[1], counter=[1, 2], alg=1, alpha=x), jit_compile=True)  # fmt: skip
+    assert augmenting._refusal(tf.function(lambda x: x + 1, jit_compile=True), tf.ones([2])) == ""
+    assert augmenting._refusal(refuse, tf.ones([2])).startswith("XLA does not compile it (")
 
 
 @functools.cache
@@ -292,13 +339,111 @@ def test_training_rows_are_ratios_to_the_step_without_augmentation() -> None:
     assert (host["seconds"], host["min_ratio"], host["max_ratio"], host["n"]) == (2.5, 0.5, 3.0, 3)
 
 
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+def speed_row(op: str, engine: str, path: str, speed: float, size: int = 32) -> dict[str, Any]:
+    """Returns a row of `augment`, 100 times as fast as Keras where that has 1, and without keras-cv."""
+    spread = {"images_per_second": speed, "min_images_per_second": speed / 2, "max_images_per_second": 2 * speed}
+    copies = {f"time_over_{copy}": 2.0 for copy in augmenting.COPIES}
+    where = {"op": op, "engine": engine, "path": path, "size": size, "setting": f"{engine}'s best"}
+    return where | spread | copies | {"ratio_to_keras": speed / 20, "ratio_to_keras_cv": None}
+
+
+HEADER = {
+    "hardware": {"num_cores": 2, "processor": "a processor"},
+    "versions": {"python": "3.13.0", "tensorflow": "2.21.0", "keras": "3.15.1", "tf.keras": "3.15.1"},
+    "peers": {"keras": "3.15.1", "dali": "not installed: ModuleNotFoundError: No module named 'nvidia'"},
+    "settings": {"rounds": 5},
+}
+
+
+def test_tables_of_speeds() -> None:
+    """The faster path of a peer, ours in tf.data; 2,000 images a second are 100 times the 20 of Keras."""
+    op = "RandAugment(2, 9)"
+    rows = [
+        speed_row(op, "tfaug", "host", 2000.0),
+        speed_row(op, "tfaug", "device", 1000.0),
+        speed_row(op, "keras", "host", 10.0),
+        speed_row(op, "keras", "alone", 20.0),
+        speed_row(op, "copy_uint8", "host", 9e6),
+        speed_row("SumAug(2)", "tfaug", "host", 500.0),
+        speed_row("SumAug(2)", "tfaug", "host", 50.0, size=224),
+    ]
+    found = tables.make_tables({"command": "augment", "header": HEADER, "rows": rows})
+    assert found["augment-measured"] == (
+        "2 cores of a processor; Python 3.13.0, TensorFlow 2.21.0, Keras 3.15.1; Keras 3.15.1; DALI not installed; "
+        "medians of 5 interleaved rounds."
+    )
+    assert found["speed"].splitlines() == [
+        "|  | 32 x 32, images/s | x Keras | x keras-cv | 224 x 224, images/s | x Keras | x keras-cv |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| **RandAugment(2, 9)** | 2,000 (1,000 to 4,000) | 100 |  |  |  |  |",
+        "| **SumAug(2)** (peers: MixUp) | 500 (250 to 1,000) | 25.0 |  | 50 (25 to 100) | 2.5 |  |",
+        "| *RandAugment by Keras* | 20 (10 to 40) | 1.0 |  |  |  |  |",
+    ]
+    assert found["rand-augment"].splitlines()[2:] == [
+        "| **tfaug**, in `tf.data` | tfaug's best | 2,000 (1,000 to 4,000) | 100 |  |  |  |  |",
+        "| **tfaug**, one call at a time | tfaug's best | 1,000 (500 to 2,000) | 50.0 |  |  |  |  |",
+        "| Keras, in `tf.data` | keras's best | 10 (5 to 20) | 0.5 |  |  |  |  |",
+        "| Keras, called alone | keras's best | 20 (10 to 40) | 1.0 |  |  |  |  |",
+    ]
+    assert found["mixing"].splitlines()[2:] == [
+        "| SumAug(2), host | 32 | 500 (250 to 1,000) | 25.0 |  | 2.0 | 2.0 | 2.0 |",
+        "| SumAug(2), host | 224 | 50 (25 to 100) | 2.5 |  | 2.0 | 2.0 | 2.0 |",
+    ]
+
+
+def test_tables_of_training_and_operations() -> None:
+    """Equalize takes 15 us and each of the other 13 operations 1: 28 in all, 4 on a seventh of the images."""
+    rows = training.make_rows("lenet", 16, {"none": [0.1, 0.2, 0.4], "host": [0.3, 0.25, 0.2]})
+    found = tables.make_tables({"command": "training", "header": HEADER, "rows": rows})
+    assert found["training"].splitlines()[2:] == [
+        "| none | 200.0 (100.0 to 400.0) | 1.00 (1.00 to 1.00) |",
+        "| host | 250.0 (200.0 to 300.0) | 1.25 (0.50 to 3.00) |",
+    ]
+    speeds = {name: [1e6 / (15 if name == "equalize" else 1)] for name in ("copy", "RandAugment", *plain.OPERATIONS)}
+    counts = {name: {"bytes": 6000, "operations_per_value": 1.5} for name in speeds}
+    found = tables.make_tables(
+        {"command": "ops", "header": HEADER, "rows": operations.make_rows(10, 8, speeds, counts)}
+    )
+    assert "| equalize | 15.00 | 15.0 | 6 | 0.4 | 1.5 |" in found["operations"].splitlines()
+    values = [line.split(" | ")[-1].rstrip(" |") for line in found["parts"].splitlines()[2:]]
+    assert values == ["1.0", "4.0", "6.0", "53.6", "50.0", "3.3", "10.0"]
+
+
+def test_tables_go_to_their_places_in_a_page(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, page = tmp_path / "training.json", tmp_path / "page.md"
+    rows = training.make_rows("lenet", 16, {"none": [0.1]})
+    file.write_text(json.dumps({"command": "training", "header": HEADER, "rows": rows}))
+    text = "a\n<!-- bench: {} -->\nold\n<!-- bench end -->\nb\n<!-- bench: speed -->\nkept\n<!-- bench end -->\n"
+    page.write_text(text.format("training"))
+    bench.write_tables([str(file)], [str(page)])
+    table = tables.make_tables(json.loads(file.read_text()))["training"]
+    assert page.read_text() == text.format("training").replace("old", table)
+    assert "speed is left as it was" in capsys.readouterr().err
+    bench.write_tables([str(file)], [])
+    assert table in capsys.readouterr().out
+    page.write_text(text.format("trainings"))
+    with pytest.raises(bench.app.UsageError, match="page.md has trainings; allowed: augment-measured, speed"):
+        bench.write_tables([str(file)], [str(page)])
+    assert page.read_text() == text.format("trainings")
+
+
+def test_the_page_has_a_place_for_every_table() -> None:
+    page = (TOOLS.parent / "docs" / "speed.md").read_text()
+    assert sorted([*tables.fill(page, {})[1], "speed"]) == sorted(tables.NAMES)  # README has that one.
+
+
 # -- the command line --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "allowed: augment, training, ops"),
+        ([], "allowed: augment, training, ops, table"),
+        (["table"], "got 'table'; allowed: .* for table, its files"),
+        (["augment", "bench.json"], "got 'augment bench.json'"),
         (["speed"], "got 'speed'"),
         (["augment", "--sizes=8"], "--sizes=8; allowed"),
         (["augment", "--engines=tfaug,torchvision"], "--engines has torchvision; allowed: tfaug"),

@@ -4,10 +4,12 @@
     python tools/bench.py augment --json=build/bench.json --sizes=32 --ops=CutMix --engines=tfaug,copy --rounds=9
     python tools/bench.py training --json=build/training.json
     python tools/bench.py ops --json=build/ops.json --sizes=32,224
+    python tools/bench.py table build/bench.json build/training.json build/ops.json --pages=README.md,docs/speed.md
 
 `augment` times RandAugment(2, 9), CutMix, Mixup and Sum-Augmentation (k = 2) on uint8 images that lie in memory, by:
 
     tfaug           the op compiled by XLA: in `Dataset.map` (path `host`), and one call after the other (`device`)
+    keras           the layer of Keras 3 in `Dataset.map` (`host`), and called alone in a graph (`alone`)
     keras_cv        keras-cv's own layer in `Dataset.map` (`host`), and called alone in a graph (`alone`)
     albumentations  two of its transforms per image, by threads or by processes (RandAugment only, as all that follow)
     dali            DALI's RandAugment on the CPU
@@ -18,12 +20,15 @@
 
 The peers come with `pip install tfaug[bench]`; one that is not there is named in the header and left out. An engine
 with several settings of threads is measured with the fastest of them, found by a short trial; the row names it.
-keras-cv has no Sum-Augmentation: there its MixUp is the peer, although it blends with weights and does not halve the
-batch.
+Neither Keras nor keras-cv has Sum-Augmentation: there MixUp is the peer, although it blends with weights and does not
+halve the batch.
 
 `training` times the training step of ResNet-20 in bf16, batches of 128, without augmentation and with flip, crop,
 RandAugment(2, 9) and CutMix on the host and on the device. `ops` times each pixel operation and each augmentation
 next to a copy, with the bytes that it moves and the operations that XLA's program computes per value.
+
+`table` prints what these have written as Markdown; with `--pages` it puts each table into the pages that have a place
+for it, between the lines `<!-- bench: NAME -->` and `<!-- bench end -->`.
 
 Speeds count the images that go in. Each number is the median over the rounds; in each round each engine has its turn,
 so that a slow moment of the machine does not fall on one of them alone. A ratio is the quotient of two medians.
@@ -31,6 +36,7 @@ so that a slow moment of the machine does not fall on one of them alone. A ratio
 
 from __future__ import annotations
 
+import pathlib
 import sys
 from collections.abc import Sequence
 
@@ -41,9 +47,9 @@ from tfaug.startup import import_tensorflow
 
 import_tensorflow()
 import tensorflow as tf  # noqa: E402
-from benchmarks import augmenting, header, operations, training  # noqa: E402
+from benchmarks import augmenting, header, operations, tables, training  # noqa: E402
 
-COMMANDS = ("augment", "training", "ops")
+COMMANDS = ("augment", "training", "ops", "table")
 NUM_CORES = 2
 
 _JSON = flags.DEFINE_string("json", None, "file for the header and the rows")
@@ -53,13 +59,20 @@ _STEPS = flags.DEFINE_integer("steps", 20, "steps in a turn (training)", lower_b
 _SIZES = flags.DEFINE_list("sizes", ["32", "64", "224"], "heights and widths of the images, in pixels")
 _ENGINES = flags.DEFINE_list("engines", list(augmenting.ENGINES), "who is measured (augment)")
 _OPS = flags.DEFINE_list("ops", [], "what is measured (augment, ops); empty: everything")
+_PAGES = flags.DEFINE_list("pages", [], "Markdown files to put the tables into (table); empty: they are printed")
 _QUICK = flags.DEFINE_bool("quick", False, "a small run to see that it works: 2 rounds of a few images; no speeds")
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs what the command line names."""
-    if len(argv) != 2 or argv[1] not in COMMANDS:
-        raise app.UsageError(f"got {' '.join(argv[1:]) or 'no command'!r}; allowed: {', '.join(COMMANDS)}")
+    if len(argv) < 2 or argv[1] not in COMMANDS or (argv[1] == "table") != (len(argv) > 2):
+        allowed = ", ".join(COMMANDS)
+        raise app.UsageError(
+            f"got {' '.join(argv[1:]) or 'no command'!r}; allowed: {allowed} and, for table, its files"
+        )
+    if argv[1] == "table":
+        write_tables(argv[2:], _PAGES.value)
+        return
     if not all(size.isdigit() and int(size) >= 16 for size in _SIZES.value):
         raise app.UsageError(f"--sizes={','.join(_SIZES.value)}; allowed: whole numbers of pixels, 16 or more")
     _check("engines", _ENGINES.value, augmenting.ENGINES)
@@ -84,7 +97,31 @@ def main(argv: Sequence[str]) -> None:
         print(f"{peer}: {found}", file=sys.stderr)
     print(table)
     if _JSON.value:
-        files.write_json(_JSON.value, result)
+        files.write_json(_JSON.value, {"command": argv[1], **result})
+
+
+def write_tables(paths: Sequence[str], pages: Sequence[str]) -> None:
+    """Prints the tables of measured files, or puts them into the pages that have a place for them.
+
+    Args:
+      paths: of files that the other commands wrote.
+      pages: Markdown files; none prints the tables.
+
+    Raises:
+      app.UsageError: naming a page's place that no table has, and those allowed.
+    """
+    found: dict[str, str] = {}
+    for path in paths:
+        found |= tables.make_tables(files.read_json(path))
+    if not pages:
+        print("\n\n".join(f"{name}:\n\n{table}" for name, table in found.items()))
+    for page in map(pathlib.Path, pages):
+        text, missing = tables.fill(page.read_text(), found)
+        _check(f"pages: {page}", missing, tables.NAMES)
+        for name in missing:
+            print(f"{page}: {name} is left as it was: no file here has it", file=sys.stderr)
+        with files.atomic_file(page) as partial:
+            partial.write_text(text)
 
 
 def _check(flag: str, values: Sequence[str], allowed: Sequence[str]) -> None:

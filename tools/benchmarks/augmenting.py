@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -27,11 +28,12 @@ from benchmarks.timing import (
 )
 from tfaug import augment, rng
 from tfaug.augment.keras_cv import keras_cv_pipeline
+from tfaug.augment.policies import MAX_MAGNITUDE
 
 NUM_CLASSES = 10
 COPIES = ("copy_uint8", "loop_uint8", "copy_float32")
-ENGINES = ("tfaug", "keras_cv", "albumentations", "dali", "kornia", "plain_tf_data", "copy")
-_PEERS = ("keras_cv", "albumentations", "dali", "kornia")
+ENGINES = ("tfaug", "keras", "keras_cv", "albumentations", "dali", "kornia", "plain_tf_data", "copy")
+_PEERS = ("keras", "keras_cv", "albumentations", "dali", "kornia")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,22 +43,32 @@ class Case:
     Attributes:
       name: the op's name in the rows.
       op: our op.
-      keras_cv_op: the op whose keras-cv layer is the peer.
-      keras_cv_note: what that layer does otherwise.
+      peer_op: the op whose layers in Keras and keras-cv are the peers.
+      keras_note: what the layer of Keras does otherwise.
+      keras_cv_note: what the layer of keras-cv does otherwise.
     """
 
     name: str
     op: augment.Augmentation
-    keras_cv_op: augment.Augmentation
+    peer_op: augment.RandAugment | augment.CutMix | augment.Mixup
+    keras_note: str = ""
     keras_cv_note: str = ""
 
 
 _RAND_AUGMENT = augment.RandAugment(2, 9.0)
+_NO_SUMS = "; it has no Sum-Augmentation: this is its MixUp"
 CASES = {
-    "RandAugment": Case("RandAugment(2, 9)", _RAND_AUGMENT, _RAND_AUGMENT, "; ten operations, strengths drawn"),
-    "CutMix": Case("CutMix", augment.CutMix(), augment.CutMix()),
+    "RandAugment": Case(
+        "RandAugment(2, 9)",
+        _RAND_AUGMENT,
+        _RAND_AUGMENT,
+        "; factor 9 / 30; eleven operations of its own ranges, all computed and one kept, twice; which one is drawn "
+        "once a call, so for the whole batch, and the strength image by image",
+        "; ten operations, strengths drawn",
+    ),
+    "CutMix": Case("CutMix", augment.CutMix(), augment.CutMix(), "; weight of the box before it meets the pixels"),
     "Mixup": Case("Mixup", augment.Mixup(), augment.Mixup()),
-    "SumAug": Case("SumAug(2)", augment.SumAug(2), augment.Mixup(), "; it has no Sum-Augmentation: this is its MixUp"),
+    "SumAug": Case("SumAug(2)", augment.SumAug(2), augment.Mixup(), _NO_SUMS, _NO_SUMS),
 }
 
 
@@ -76,6 +88,7 @@ def find_engines(case: Case, images: np.ndarray, labels: np.ndarray) -> dict[str
     """Returns by the name that `--engines` takes the maker of its engines for the op."""
     makers: dict[str, Callable[[], list[Engine]]] = {
         "tfaug": lambda: _tfaug(case.op, images, labels),
+        "keras": lambda: _keras(case, images, labels),
         "keras_cv": lambda: _keras_cv(case, images, labels),
     }
     if isinstance(case.op, augment.RandAugment):
@@ -92,10 +105,14 @@ def _on(device: str, *arrays: np.ndarray) -> tuple[tf.Tensor, ...]:
         return tuple(tf.identity(tf.constant(array)) for array in arrays)
 
 
-def _mapped(function: Callable[[tf.Tensor], Any], parallel_calls: int) -> Callable[[], Timer]:
+def _mapped(function: Callable[[tf.Tensor], Any], parallel_calls: int, prefetch: bool = False) -> Callable[[], Timer]:
     """Returns the maker of a timer of `function(index)` in Dataset.map."""
-    counter = tf.data.Dataset.counter()
-    return lambda: time_dataset(counter.map(function, num_parallel_calls=parallel_calls))
+
+    def make() -> Timer:
+        dataset = tf.data.Dataset.counter().map(function, num_parallel_calls=parallel_calls)
+        return time_dataset(dataset.prefetch(tf.data.AUTOTUNE) if prefetch else dataset)
+
+    return make
 
 
 def _jitted_engines(
@@ -161,8 +178,74 @@ def _copies(op: augment.Augmentation, images: np.ndarray, labels: np.ndarray) ->
     return engines
 
 
+def keras_layer(op: augment.RandAugment | augment.CutMix | augment.Mixup) -> Any:
+    """Returns the layer of Keras 3 that stands for `op`, at its fastest settings.
+
+    RandAugment's `factor` is a strength between 0 and 1: m / 30, as in keras-cv; each operation draws from 0 to it.
+    CutMix's `factor` is a range from which each call draws alpha: a range of one number.
+    """
+    import keras
+
+    settings: Any = op  # No field is a schedule.
+    if isinstance(op, augment.RandAugment):
+        # Whole pixels, as ours: bilinear, its default, is slower.
+        return keras.layers.RandAugment((0, 255), op.n, settings.m / MAX_MAGNITUDE, interpolation="nearest")
+    if isinstance(op, augment.CutMix):
+        return keras.layers.CutMix((settings.alpha, settings.alpha))
+    return keras.layers.MixUp(settings.alpha)
+
+
+def _keras(case: Case, images: np.ndarray, labels: np.ndarray) -> list[Engine]:
+    """Returns the layer of Keras 3 in Dataset.map and alone; with the labels, where it mixes."""
+    layer, batch = keras_layer(case.peer_op), len(images)
+    mapped: dict[str, Callable[[], Timer]] = {}
+    if isinstance(case.peer_op, augment.RandAugment):
+        # It takes seconds for a large batch, and is no faster there.
+        batch = max(batch // 16, 8)
+
+        def function(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return layer(images), labels
+
+        def per_image_timer() -> Timer:
+            dataset = tf.data.Dataset.from_tensor_slices(host).repeat().map(function, tf.data.AUTOTUNE)
+            return time_dataset(dataset.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE))
+
+        mapped["image by image, AUTOTUNE, prefetch"] = per_image_timer
+    else:
+
+        def function(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            result = layer({"images": images, "labels": labels})
+            return result["images"], result["labels"]
+
+    host = _on("host", images[:batch], labels[:batch])
+    graph = tf.function(function, autograph=False)
+    compiled = tf.function(function, jit_compile=True, autograph=False)
+    refusal = _refusal(compiled, *host)
+    for n in (PARALLEL_CALLS, 2 * PARALLEL_CALLS):
+        mapped[f"{n} parallel calls"] = _mapped(lambda index: graph(*host), n)
+    mapped["AUTOTUNE, prefetch"] = _mapped(lambda index: graph(*host), tf.data.AUTOTUNE, prefetch=True)
+    alone = {"one call at a time": lambda: time_calls(lambda i: graph(*host)[0])}
+    if not refusal:
+        alone["one call at a time, XLA"] = lambda: time_calls(lambda i: compiled(*host)[0])
+    note = f"uint8 in, float32 out, its own type: not converted back{case.keras_note}{refusal and '; ' + refusal}"
+    return [
+        Engine("keras", "host", mapped, note, batch),
+        Engine("keras", "alone", alone, note, batch),
+    ]
+
+
+def _refusal(compiled: Callable[..., Any], *arguments: tf.Tensor) -> str:
+    """Returns nothing if XLA compiles a function, else that it does not, and why."""
+    try:
+        compiled(*arguments)
+    except Exception as error:  # What is not supported is found by TensorFlow or by XLA, each with errors of its own.
+        kernel = re.search(r"No registered '(\w+)' OpKernel", str(error))
+        return f"XLA does not compile it ({'no ' + kernel[1] if kernel else type(error).__name__})"
+    return ""
+
+
 def _keras_cv(case: Case, images: np.ndarray, labels: np.ndarray) -> list[Engine]:
-    pipeline = keras_cv_pipeline(case.keras_cv_op)
+    pipeline = keras_cv_pipeline(case.peer_op)
     function = tf.function(pipeline)  # With AutoGraph, which some of its layers need; traced once for all settings.
     host = _on("host", images, labels)
     note = f"uint8 in, float32 out, its own type: not converted back{case.keras_cv_note}"
@@ -220,9 +303,10 @@ def bench(
             progress.update()
             progress.set_description(f"{case.name} at {size} x {size}")
             running = {key: timer for key, (_, timer) in timers.items()}
-            speeds = measure(running, batch, rounds, seconds, progress.update)
+            batches = {key: engine.batch or batch for key, engine in engines.items()}
+            speeds = measure(running, batches, rounds, seconds, progress.update)
             settings = {key: setting for key, (setting, _) in timers.items()}
-            rows += make_rows(case.name, size, batch, engines, settings, speeds)
+            rows += make_rows(case.name, size, batches, engines, settings, speeds)
             for timer in running.values():
                 timer.close()
     return {"header": header.describe(found, _settings(rounds, seconds)), "rows": rows}
@@ -237,7 +321,7 @@ def _settings(rounds: int, seconds: float) -> dict[str, Any]:
         "images": "random uint8 in memory, 3 channels",
         "images_per_second": "of the images that go in; median, min_ and max_ over the rounds",
         "setting": "the fastest in a short trial, if an engine has several",
-        "ratio_to_keras_cv": "quotient of the medians: the engine's over that of keras_cv's faster path",
+        "ratio_to_keras, ratio_to_keras_cv": "quotient of the medians: the engine's over that of the peer's faster one",
         "time_over_copy_uint8": "the engine's time over that of a memory copy of the batch on its path (alone: device)",
         "time_over_loop_uint8": "likewise, of the least that XLA's own code can do: a loop that reads and writes all",
         "time_over_copy_float32": "likewise, of a copy into float32 of its output's shape; null if that is uint8",
@@ -247,14 +331,17 @@ def _settings(rounds: int, seconds: float) -> dict[str, Any]:
 def make_rows(
     op: str,
     size: int,
-    batch: int,
+    batches: Mapping[tuple[str, str], int],
     engines: Mapping[tuple[str, str], Engine],
     settings: Mapping[tuple[str, str], str],
     speeds: Mapping[tuple[str, str], list[float]],
 ) -> list[dict[str, Any]]:
-    """Returns one row per engine, with the ratios of its median to keras-cv's and to the copies'."""
+    """Returns one row per engine, with the ratios of its median to Keras's, to keras-cv's and to the copies'."""
     medians = {key: statistics.median(values) for key, values in speeds.items()}
-    keras_cv = max((median for (name, _), median in medians.items() if name == "keras_cv"), default=None)
+    fastest = {
+        peer: max((median for (name, _), median in medians.items() if name == peer), default=None)
+        for peer in ("keras", "keras_cv")
+    }
     rows = []
     for key, values in speeds.items():
         name, path = key
@@ -264,12 +351,12 @@ def make_rows(
             {
                 "op": op,
                 "size": size,
-                "batch": batch,
+                "batch": batches[key],
                 "engine": name,
                 "path": path,
                 "setting": settings[key],
                 **summarize(values, "images_per_second"),
-                "ratio_to_keras_cv": medians[key] / keras_cv if keras_cv else None,
+                **{f"ratio_to_{peer}": medians[key] / best if best else None for peer, best in fastest.items()},
                 **{f"time_over_{copy}": speed / medians[key] if speed else None for copy, speed in copies.items()},
                 "note": engines[key].note,
             }
@@ -281,13 +368,14 @@ def format_rows(rows: Sequence[Mapping[str, Any]]) -> str:
     """Returns the rows as a table for the terminal."""
     lines = [
         f"{'op':17} {'size':>4} {'batch':>5} {'engine':14} {'path':6} {'setting':26} {'images/s':>10} "
-        f"{'min..max':>21} {'x keras-cv':>10} {'/ copy u8':>9} {'/ loop u8':>9} {'/ copy f32':>10}"
+        f"{'min..max':>21} {'x keras':>8} {'x keras-cv':>10} {'/ copy u8':>9} {'/ loop u8':>9} {'/ copy f32':>10}"
     ]
     for row in rows:
         spread = f"{row['min_images_per_second']:,.0f}..{row['max_images_per_second']:,.0f}"
         lines.append(
             f"{row['op']:17} {row['size']:>4} {row['batch']:>5} {row['engine']:14} {row['path']:6} {row['setting']:26} "
-            f"{row['images_per_second']:>10,.0f} {spread:>21} {_number(row['ratio_to_keras_cv']):>10} "
+            f"{row['images_per_second']:>10,.0f} {spread:>21} {_number(row['ratio_to_keras']):>8} "
+            f"{_number(row['ratio_to_keras_cv']):>10} "
             f"{_number(row['time_over_copy_uint8']):>9} {_number(row['time_over_loop_uint8']):>9} "
             f"{_number(row['time_over_copy_float32']):>10}"
         )

@@ -42,6 +42,7 @@ def describe(peers: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str,
     """
     versions = {"python": platform.python_version()}
     versions |= {package: importlib.metadata.version(package) for package in _PACKAGES}
+    versions["tf.keras"] = tf.keras.__version__  # That of Keras or, where TensorFlow takes it from there, of tf-keras.
     return {
         "hardware": {
             "processor": _cpuinfo("model name") or platform.processor() or platform.machine(),

@@ -127,7 +127,8 @@ def bench(sizes: Sequence[int], names: Sequence[str], rounds: int, seconds: floa
                     skipped[f"{name}, {size} x {size}"] = f"{type(error).__name__}: {error}"[:300]
                 progress.update()
             progress.set_description(f"{size} x {size}")
-            rows += make_rows(size, batch, measure(timers, batch, rounds, seconds, progress.update), counts)
+            batches = dict.fromkeys(timers, batch)
+            rows += make_rows(size, batch, measure(timers, batches, rounds, seconds, progress.update), counts)
     settings = {
         "rounds": rounds,
         "min_seconds_per_turn": seconds,

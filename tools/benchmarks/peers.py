@@ -1,13 +1,16 @@
-"""RandAugment(2, 9) by the other libraries, each with both cores; what is not installed is named and left out."""
+"""Which peers are there, and RandAugment(2, 9) by those outside TensorFlow, each with both cores.
+
+What is not installed is named and left out.
+"""
 
 from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import importlib
 import importlib.metadata
 import io
 import pathlib
+import pkgutil
 import subprocess
 import sys
 import tempfile
@@ -20,8 +23,9 @@ import numpy as np
 from benchmarks import albumentations_worker
 from benchmarks.timing import Engine, Timer
 
-# By engine the modules that it imports and the distribution whose version the header names.
-_MODULES = {
+# By engine the modules, or names in them, that it needs and the distribution whose version the header names.
+_NEEDS = {
+    "keras": (("keras.layers.RandAugment", "keras.layers.CutMix", "keras.layers.MixUp"), ("keras",)),
     "keras_cv": (("keras_cv",), ("keras-cv",)),
     "albumentations": (("cv2", "albumentations"), ("albumentations",)),
     "dali": (("nvidia.dali", "nvidia.dali.auto_aug.rand_augment"), ("nvidia-dali-cuda120", "nvidia-dali-cuda130")),
@@ -33,12 +37,12 @@ def find_peers(names: tuple[str, ...]) -> dict[str, str]:
     """Returns by peer its version, or `not installed: ` and the reason."""
     found = {}
     for name in names:
-        modules, distributions = _MODULES[name]
+        needs, distributions = _NEEDS[name]
         try:
             with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                for module in modules:
-                    importlib.import_module(module)
+                for need in needs:
+                    pkgutil.resolve_name(need)
         except Exception as error:  # Native libraries fail in many ways, and none of them may end the run.
             found[name] = f"not installed: {type(error).__name__}: {error}"
             continue

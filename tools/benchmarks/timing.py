@@ -39,12 +39,14 @@ class Engine:
         call in a TensorFlow graph at a time).
       settings: makers of its timers by the name of the setting; of several, the fastest in a short trial is measured.
       note: what a reader of its rows must know.
+      batch: images in one of its batches; None: as many as the op's other engines take.
     """
 
     name: str
     path: str
     settings: Mapping[str, Callable[[], Timer]]
     note: str = ""
+    batch: int | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -105,13 +107,17 @@ def make_timers(engine: Engine, trial: int) -> tuple[str, Timer]:
 
 
 def measure(
-    timers: Mapping[Any, Timer], batch: int, rounds: int, seconds: float, on_round: Callable[[], object] = lambda: None
+    timers: Mapping[Any, Timer],
+    batches: Mapping[Any, int],
+    rounds: int,
+    seconds: float,
+    on_round: Callable[[], object] = lambda: None,
 ) -> dict[Any, list[float]]:
     """Times the engines in turn.
 
     Args:
       timers: by engine.
-      batch: images in a batch.
+      batches: by engine, images in a batch.
       rounds: turns of each engine.
       seconds: that a turn should take at least; the number of batches is chosen by a first run that does not count.
       on_round: called after each round.
@@ -127,7 +133,7 @@ def measure(
         num_batches[engine] = PARALLEL_CALLS * max(num_sets, MIN_SETS)
     speeds: dict[Any, list[float]] = {engine: [] for engine in timers}
     for _, (engine, timer) in itertools.product(range(rounds), timers.items()):
-        speeds[engine].append(num_batches[engine] * batch / timer.run(num_batches[engine]))
+        speeds[engine].append(num_batches[engine] * batches[engine] / timer.run(num_batches[engine]))
         if len(speeds[engine]) == len(speeds[next(reversed(speeds))]):
             on_round()
     return speeds

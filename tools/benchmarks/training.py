@@ -65,7 +65,8 @@ class _Trainer:
             )
             rate = PhaseRate(schedule, _NUM_EPOCHS * num_steps)
             learner = make_learner(network, phase, rate, augmentation_seed(seed), function, None, None)
-        self._step = learner.make_train_function()
+        learner.make_train_function()  # Keras 3 does not return it.
+        self._step = learner.train_function
 
     def time_steps(self, num_steps: int) -> float:
         """Takes steps as `fit` does and returns the seconds of one."""
