@@ -62,11 +62,25 @@ def lenet_parameters(height_px, channels, num_classes):
     return convolutions + sum((a + 1) * b for a, b in itertools.pairwise(widths))
 
 
+def whitened_parameters(widths, channels, num_classes):
+    """The bias of the 2 x 2 patches' 8 C projections; two convolutions and two shifts per width; a head without bias."""
+    inputs = 8 * channels
+    count = inputs
+    for width in widths:
+        count += 9 * inputs * width + 9 * width * width + 2 * width
+        inputs = width
+    return count + inputs * num_classes
+
+
 PARAMETERS = {
     "resnet20": lambda shape, k: resnet_parameters(20, shape[2], k),
     "resnet32": lambda shape, k: resnet_parameters(32, shape[2], k),
     "lenet": lambda shape, k: lenet_parameters(shape[0], shape[2], k),
+    "whitened": lambda shape, k: whitened_parameters((64, 256, 256), shape[2], k),
+    "whitened_small": lambda shape, k: whitened_parameters((32, 64, 128), shape[2], k),
 }
+# Their square convolutions start as the identity, whatever the seed: see test_models_whitened.py.
+DRAWN = [name for name in MODELS if not name.startswith("whitened")]
 
 
 def num_trainable(model):

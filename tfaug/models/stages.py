@@ -15,24 +15,24 @@ POLICIES = {"fp32": "float32", "bf16": "mixed_bfloat16"}
 
 
 class KaimingNormal(tf.keras.initializers.Initializer):
-    """Draws weights from N(0, 2 / fan) with numpy, so that the bits depend on the seed alone, not on the device.
+    """Draws weights from N(0, scale^2 2 / fan) with numpy, so that the bits depend on the seed alone, not on the device.
 
     Source: He et al. 2015 (Delving deep into rectifiers), equations 10 (fan_in) and 14 (fan_out).
     """
 
-    def __init__(self, seed: Sequence[int], mode: str) -> None:
-        self._seed, self._mode = tuple(seed), mode
+    def __init__(self, seed: Sequence[int], mode: str, scale: float = 1.0) -> None:
+        self._seed, self._mode, self._scale = tuple(seed), mode, scale
 
     def __call__(self, shape: Any, dtype: Any = tf.float32, **kwargs: Any) -> tf.Tensor:
         """Returns weights of `shape` [..., inputs, outputs]."""
         shape = tuple(int(size) for size in shape)
         fan = int(np.prod(shape[:-2])) * (shape[-1] if self._mode == "fan_out" else shape[-2])
         draws = np.random.default_rng(self._seed).standard_normal(shape)
-        return tf.constant(draws * np.sqrt(2.0 / fan), dtype)
+        return tf.constant(draws * (self._scale * np.sqrt(2.0 / fan)), dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
-        return {"seed": self._seed, "mode": self._mode}
+        return {"seed": self._seed, "mode": self._mode, "scale": self._scale}
 
 
 class LayerMaker:

@@ -105,16 +105,17 @@ def _whitened(
             make.relu("relu2"),
         ]
         stages.append(make.chain(f"stage{index}", layers))
-    # Zeros: the logits of the first step are 0, so it moves the head alone.
-    dense = tf.keras.layers.Dense(num_classes, use_bias=False, kernel_initializer="zeros", name="dense")
+    # Nearly zero: the first steps move the head more than what is below it.
+    small = KaimingNormal(make.next_seed(), "fan_in", scale=0.05)
+    dense = tf.keras.layers.Dense(num_classes, use_bias=False, kernel_initializer=small, name="dense")
     stages.append(Head(dense, pool=tf.reduce_max, name="head"))
     return stages
 
 
 def whitened(**kwargs: Any) -> list[tf.keras.layers.Layer]:
-    """Returns the stages of a whitened network of the widths 64, 256 and 256: 1,972,824 trainable parameters.
+    """Returns the stages of a whitened network of the widths 64, 256 and 256: 1,971,352 trainable parameters.
 
-    For 3 channels and 10 classes. Made to be trained in few epochs by `Muon`; its rectifiers take half of the time of
+    For 3 channels and 10 classes; 236 million multiplications and additions per image of 32 x 32. Made to be trained in few epochs by `Muon`; its rectifiers take half of the time of
     the source's GELU on a CPU.
 
     Source: after Jordan 2024 (94% on CIFAR-10 in 3.29 seconds on a single GPU), section 3, and its Muon variant.
@@ -123,5 +124,8 @@ def whitened(**kwargs: Any) -> list[tf.keras.layers.Layer]:
 
 
 def whitened_small(**kwargs: Any) -> list[tf.keras.layers.Layer]:
-    """Returns the stages of a whitened network of the widths 32, 64 and 128, a student: see `whitened`."""
+    """Returns the stages of a whitened network of the widths 32, 64 and 128: 294,360 trainable parameters.
+
+    A student for `whitened`, at a ninth of its work.
+    """
     return _whitened((32, 64, 128), **kwargs)
