@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-KERAS_3 = int(tf.keras.__version__.split(".")[0]) >= 3
+KERAS_3 = hasattr(tf.keras, "Variable")  # Keras 2 has no variables of its own and, in 2.15, no __version__
 
 # Given to every optimizer. On a GPU those of Keras 2 would compile the update of each variable by itself; those of
 # Keras 3 compile nothing.
