@@ -53,7 +53,7 @@ def cifar10() -> Experiment:
         data=DataConfig(name="cifar10", shifted=_shifted_cifar10()),
         model=ModelConfig("whitened"),
         phases=(
-            Phase("train", 6, Linear(0.24, 0.1), (*light, SumAug(k=2)), **{**fast, "batch_size": 2000}),
+            Phase("train", 6, Linear(0.24, 0.0), (*light, SumAug(k=2)), **{**fast, "batch_size": 2000}),
             Phase("refine", 9, Linear(0.2, 0.0), light, **fast),
         ),
         student=Student(ModelConfig("whitened_small"), (Phase("distill", 8, Linear(0.2, 0.0), light, **fast),)),
