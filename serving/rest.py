@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import re
 import time
@@ -24,9 +25,13 @@ _PATH = re.compile(
 )
 
 
-import inspect as _i
-_D = next(n for n in ('always_print_fields_with_no_presence','including_default_value_fields') if n in _i.signature(json_format.MessageToDict).parameters)
-_WITH_DEFAULTS = {_D: True}
+# Asks for the fields that are at their default too; protobuf 5 renamed the argument.
+_ARGUMENTS = inspect.signature(json_format.MessageToDict).parameters
+_ALL_FIELDS = {
+    name: True
+    for name in ("always_print_fields_with_no_presence", "including_default_value_fields")
+    if name in _ARGUMENTS
+}
 
 
 def predict(
@@ -59,7 +64,7 @@ def metadata(models: ModelTable, name: str, version: int | None, label: str) -> 
     """Answer a metadata request."""
     model = models.find(name, version, label)
     signatures = {
-        key: json_format.MessageToDict(signature, preserving_proto_field_name=True, **_WITH_DEFAULTS)
+        key: json_format.MessageToDict(signature, preserving_proto_field_name=True, **_ALL_FIELDS)
         for key, signature in model.signatures.items()
     }
     return {

@@ -10,16 +10,16 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-# One entry per known line. TensorFlow 2.15 prints them on every import, with and without a GPU.
+# One entry per known line. TensorFlow 2.15 to 2.21 print them on every import, with and without a GPU.
 _NOISE = re.compile(
     r"Unable to register cu(?:DNN|FFT|BLAS) factory"
-    r"|All log messages before absl::InitializeLog\(\) is called"
-    r"|failed call to cuInit|TF-TRT Warning: Could not find TensorRT"
+    r"|TF-TRT Warning: Could not find TensorRT"
     r"|oneDNN custom operations are on\."
     r"|This TensorFlow binary is optimized to use available CPU instructions"
     r"|^To enable the following instructions: .* rebuild TensorFlow with the appropriate compiler flags\."
+    r"|^WARNING: All log messages before absl::InitializeLog\(\) is called are written to STDERR"
 )
-_NO_DRIVER = re.compile(r"Could not find cuda drivers on your machine")
+_NO_DRIVER = re.compile(r"Could not find cuda drivers on your machine|failed call to cuInit")
 
 
 def has_nvidia_card(devices: Path = Path("/sys/bus/pci/devices")) -> bool:
@@ -36,7 +36,7 @@ def without_noise(lines: Iterable[str], nvidia_card: bool) -> Iterator[str]:
 
     Args:
         lines: What was written to standard error, in order.
-        nvidia_card: Keep "could not find cuda drivers": noise on a machine without such a card, a finding with it.
+        nvidia_card: Keep that there is no driver: noise on a machine without such a card, a finding with it.
     """
     for line in lines:
         if _NOISE.search(line) or (not nvidia_card and _NO_DRIVER.search(line)):

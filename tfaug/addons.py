@@ -1,18 +1,23 @@
-"""The one door to tensorflow-addons: rotation and Gaussian blur of image batches.
+"""The one door to tensorflow-addons: rotation and Gaussian blur of image batches, with or without it.
 
-tensorflow-addons 0.23 is its last release (its development ended in May 2024), so nothing else imports it. To replace
-it: `rotate` is `tf.raw_ops.ImageProjectiveTransformV3` with the matrix of a rotation about the image's centre, and
-`gaussian_blur` is `tf.nn.depthwise_conv2d` with a normalised Gaussian kernel on reflected borders; the tests hold both
-to SciPy, so a replacement that passes them is right.
+tensorflow-addons 0.23 is its last release (its development ended in May 2024, its wheels end with Python 3.11), so
+nothing else imports it. Where it is installed it does the work; elsewhere TensorFlow's own operations do, and a test
+holds the two to 1e-3 of a grey level. `ENGINE` says which one it is here.
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import math
 import re
+import sys
 import warnings
+from typing import Any
 
 import tensorflow as tf
+
+ENGINES = ("tensorflow-addons", "tensorflow")
 
 # The whole text of the banner that the package prints (twice) at import. Only this text is silenced: its other
 # warnings, such as the one for an unsupported TensorFlow, stay visible.
@@ -23,50 +28,100 @@ _END_OF_LIFE_BANNER = (
     "(e.g. Keras, Keras-CV, and Keras-NLP). \n\n"
     "For more information see: https://github.com/tensorflow/addons/issues/2807 \n"
 )
+# What tensorflow-addons takes from Keras by its private name; Keras 3 has no such module, tf-keras has.
+_KERAS_ENGINE = "keras.src.engine"
 
 
-def rotate(images: tf.Tensor, angles_deg: tf.Tensor, fill: float = 0.0) -> tf.Tensor:
+def _import_addons() -> Any:
+    """Returns tensorflow-addons, None where it, or the Keras 2 that it needs, is not installed."""
+    if importlib.util.find_spec("tensorflow_addons") is None:
+        return None
+    lent = importlib.util.find_spec(_KERAS_ENGINE) is None
+    if lent and importlib.util.find_spec("tf_keras") is None:
+        return None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=re.escape(_END_OF_LIFE_BANNER) + r"\Z", category=UserWarning)
+        if not lent:
+            return importlib.import_module("tensorflow_addons")
+        sys.modules[_KERAS_ENGINE] = importlib.import_module("tf_keras.src.engine")
+        try:
+            return importlib.import_module("tensorflow_addons")
+        finally:
+            del sys.modules[_KERAS_ENGINE]
+
+
+_addons = _import_addons()
+ENGINE = ENGINES[0] if _addons else ENGINES[1]
+
+
+def rotate(images: tf.Tensor, angles_deg: tf.Tensor, fill: float = 0.0, engine: str = ENGINE) -> tf.Tensor:
     """Rotates each image about its centre, counter-clockwise, with bilinear interpolation.
 
     Args:
       images: float32 [B, H, W, C], 0..255.
       angles_deg: float32 [B], degrees, any value.
       fill: the grey level, 0..255, of places that come from outside the image.
-
-    Returns:
-      float32 [B, H, W, C], 0..255.
-    """
-    angles_rad = tf.cast(angles_deg, tf.float32) * (math.pi / 180.0)
-    h, w = tf.cast(tf.shape(images)[1], tf.float32), tf.cast(tf.shape(images)[2], tf.float32)
-    cos, sin = tf.cos(angles_rad), tf.sin(angles_rad)
-    dx = ((w - 1) - (cos * (w - 1) - sin * (h - 1))) / 2
-    dy = ((h - 1) - (sin * (w - 1) + cos * (h - 1))) / 2
-    zero = tf.zeros_like(cos)
-    transforms = tf.stack([cos, -sin, dx, sin, cos, dy, zero, zero], axis=1)
-    return tf.raw_ops.ImageProjectiveTransformV3(images=images, transforms=transforms, output_shape=tf.shape(images)[1:3],
-        fill_value=fill, interpolation="BILINEAR", fill_mode="CONSTANT")
-
-
-def gaussian_blur(images: tf.Tensor, sigma_px: float) -> tf.Tensor:
-    """Blurs each image by a normalised Gaussian cut at three deviations, the borders reflected.
-
-    Args:
-      images: float32 [B, H, W, C], 0..255; H and W larger than 3 sigma.
-      sigma_px: the Gaussian's deviation in pixels, above 0.
+      engine: who computes it, one of ENGINES.
 
     Returns:
       float32 [B, H, W, C], 0..255.
 
     Raises:
-      ValueError: if `sigma_px` is not above 0.
+      ValueError: if `engine` is not installed, or no engine.
+    """
+    _check_engine(engine)
+    angles_rad = tf.cast(angles_deg, tf.float32) * (math.pi / 180.0)
+    if engine == "tensorflow-addons":
+        return _addons.image.rotate(
+            images, angles_rad, interpolation="bilinear", fill_mode="constant", fill_value=fill
+        )
+    last_row, last_column = (tf.cast(size - 1, tf.float32) for size in tf.unstack(tf.shape(images)[1:3]))
+    cos, sin = tf.cos(angles_rad), tf.sin(angles_rad)
+    # The place in the source of each place in the result: turned about the origin, then moved back to the centre.
+    right = (last_column - (cos * last_column - sin * last_row)) / 2
+    down = (last_row - (sin * last_column + cos * last_row)) / 2
+    zero = tf.zeros_like(cos)
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=tf.stack([cos, -sin, right, sin, cos, down, zero, zero], axis=1),
+        output_shape=tf.shape(images)[1:3],
+        fill_value=fill,
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+    )
+
+
+def gaussian_blur(images: tf.Tensor, sigma_px: float, engine: str = ENGINE) -> tf.Tensor:
+    """Blurs each image by a normalised Gaussian cut at three deviations, the borders reflected.
+
+    Args:
+      images: float32 [B, H, W, C], 0..255; H and W larger than 3 sigma.
+      sigma_px: the Gaussian's deviation in pixels, above 0.
+      engine: who computes it, one of ENGINES.
+
+    Returns:
+      float32 [B, H, W, C], 0..255.
+
+    Raises:
+      ValueError: if `sigma_px` is not above 0, or `engine` is not installed, or no engine.
     """
     if not sigma_px > 0:
         raise ValueError(f"sigma_px is {sigma_px}; allowed: above 0")
-    size_px = 2 * math.ceil(3 * sigma_px) + 1
-    r = size_px // 2
-    x = tf.range(-r, r + 1, dtype=tf.float32)
-    k = tf.nn.softmax(-(x**2) / (2.0 * sigma_px**2))
-    c = images.shape[-1]
-    k2 = tf.tile(tf.reshape(k[:, None] * k[None, :], [size_px, size_px, 1, 1]), [1, 1, c, 1])
-    padded = tf.pad(images, [[0, 0], [r, r], [r, r], [0, 0]], mode="REFLECT")
-    return tf.nn.depthwise_conv2d(padded, k2, [1, 1, 1, 1], "VALID")
+    _check_engine(engine)
+    radius_px = math.ceil(3 * sigma_px)
+    size_px = 2 * radius_px + 1
+    if engine == "tensorflow-addons":
+        return _addons.image.gaussian_filter2d(images, filter_shape=size_px, sigma=sigma_px, padding="REFLECT")
+    distances = tf.range(-radius_px, radius_px + 1, dtype=tf.float32)
+    weights = tf.nn.softmax(-tf.square(distances) / (2.0 * sigma_px**2))
+    kernel = (weights[:, tf.newaxis] * weights)[..., tf.newaxis, tf.newaxis]
+    mirrored = tf.pad(images, [[0, 0], [radius_px, radius_px], [radius_px, radius_px], [0, 0]], mode="REFLECT")
+    return tf.nn.depthwise_conv2d(mirrored, tf.repeat(kernel, images.shape[-1], axis=2), [1, 1, 1, 1], "VALID")
+
+
+def _check_engine(engine: str) -> None:
+    """Refuses what is no engine, and tensorflow-addons where it is not there."""
+    if engine not in ENGINES:
+        raise ValueError(f"engine is {engine!r}; allowed: {', '.join(ENGINES)}")
+    if engine == "tensorflow-addons" and _addons is None:
+        raise ValueError("engine is 'tensorflow-addons', which is not installed here; allowed: 'tensorflow'")

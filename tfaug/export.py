@@ -24,6 +24,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 import tfaug
 from tfaug.config import ConfigError, check_choice, check_range
 from tfaug.files import atomic_directory, read_json, write_json
+from tfaug.keras_versions import tf_variables
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 INFO_FILE = "assets.extra/tfaug.json"
@@ -154,13 +155,12 @@ class ServedModel(tf.Module):
     def __init__(self, model: Any, bank_images: np.ndarray, config: ExportConfig, choice: Choice) -> None:
         super().__init__(name="served_model")
         self._config, self._choice = config, choice
-        self._variables = [getattr(v, "_value", v) for v in getattr(model, "variables", [])]
         size, *shape = bank_images.shape
         self._shape = tuple(shape)
         # Kept out of the tracked attributes: tracking a Keras model would also save every layer's own functions.
         self._call = lambda images: tf.cast(model(images, training=False), tf.float32)
         self._num_classes = int(self._call(tf.zeros([1, *shape])).shape[-1])
-        self._weights = list(model.variables)
+        self._weights = tf_variables(model)
         self._bank = tf.Variable(bank_images, trainable=False, name="bank_images")
         # Steps that visit each of the M images once before any image twice.
         self._strides = np.array([s for s in range(1, max(size, 2)) if math.gcd(s, size) == 1], np.int64)

@@ -18,14 +18,16 @@ from tfaug import config as configs
 from tfaug import files
 from tfaug.config import ConfigError
 
-_LIBRARIES = ("tensorflow", "keras", "keras-cv", "tensorflow-addons", "tensorflow-datasets", "numpy", "absl-py")
-
-
-def _version(name):
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+_LIBRARIES = (
+    "tensorflow",
+    "keras",
+    "tf-keras",
+    "keras-cv",
+    "tensorflow-addons",
+    "tensorflow-datasets",
+    "numpy",
+    "absl-py",
+)
 
 
 class Workdir:
@@ -79,7 +81,7 @@ class Workdir:
             "versions": {
                 "tfaug": tfaug.__version__,
                 "python": platform.python_version(),
-                **{name: _version(name) for name in _LIBRARIES},
+                **_installed_versions(),
             },
             "git_commit": git_commit(),
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -130,6 +132,15 @@ class StageClock:
         now = time.perf_counter()
         self.workdir.add_seconds(self.stage, now - self._since)
         self._since = now
+
+
+def _installed_versions() -> dict[str, str]:
+    """Returns the version of each library that is installed."""
+    versions = {}
+    for name in _LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def git_commit() -> str:

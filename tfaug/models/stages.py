@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfaug.keras_versions import add_statistic, takes_training
+
 POLICIES = {"fp32": "float32", "bf16": "mixed_bfloat16"}
 
 
@@ -59,7 +61,7 @@ class LayerMaker:
 
     def norm(self, name: str) -> tf.keras.layers.Layer:
         """Makes a batch normalisation with the constants of the papers' (PyTorch) code."""
-        return tf.keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=self.policy, name=name)
+        return Norm(momentum=0.9, epsilon=1e-5, name=name)
 
     def relu(self, name: str) -> tf.keras.layers.Layer:
         """Makes a rectifier."""
@@ -73,11 +75,6 @@ class LayerMaker:
     def chain(self, name: str, layers: Sequence[tf.keras.layers.Layer]) -> Chain:
         """Makes one layer of several, run in order."""
         return Chain(layers, dtype=self.policy, name=name)
-
-
-def _wants_training(layer):
-    import inspect
-    return "training" in inspect.signature(layer.call).parameters
 
 
 class Conv(tf.keras.layers.Layer):
@@ -119,17 +116,62 @@ class Conv(tf.keras.layers.Layer):
         return outputs if self.bias is None else tf.nn.bias_add(outputs, self.bias)
 
 
+class Norm(tf.keras.layers.Layer):
+    """Batch normalisation with float32 statistics, on images of any float type; each replica has its own statistics.
+
+    (x - mean) / sqrt(variance + epsilon) * gamma + beta per channel, by TensorFlow's fused operation. This is what
+    Keras 2's BatchNormalization computes; that of Keras 3 is not fused and cannot be trained on two replicas.
+
+    Args:
+      momentum: share of the old moving statistics that a step keeps, 0..1.
+      epsilon: added to the variance, above 0.
+
+    Source: Ioffe and Szegedy 2015, algorithms 1 and 2.
+    """
+
+    def __init__(self, momentum: float, epsilon: float, **kwargs: Any) -> None:
+        super().__init__(dtype="float32", autocast=False, **kwargs)
+        self._momentum, self._epsilon = momentum, epsilon
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the variables, each float32 [C]."""
+        size = int(input_shape[-1])
+        self.gamma = self.add_weight(name="gamma", shape=(size,), initializer="ones")
+        self.beta = self.add_weight(name="beta", shape=(size,), initializer="zeros")
+        self.moving_mean = add_statistic(self, "moving_mean", size, "zeros")
+        self.moving_variance = add_statistic(self, "moving_variance", size, "ones")
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Returns the normalised images [B, H, W, C], in the inputs' type."""
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            inputs,
+            self.gamma,
+            self.beta,
+            self.moving_mean,
+            self.moving_variance,
+            epsilon=self._epsilon,
+            is_training=training,
+            exponential_avg_factor=1.0 - self._momentum,
+        )
+        if training:
+            self.moving_mean.assign(mean)
+            self.moving_variance.assign(variance)
+        return outputs
+
+
 class Chain(tf.keras.layers.Layer):
     """Runs layers in order."""
 
     def __init__(self, layers: Sequence[tf.keras.layers.Layer], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.parts = list(layers)
+        self._take_training = tuple(takes_training(part) for part in self.parts)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns the output of the last layer."""
-        for part in self.parts:
-            inputs = part(inputs, training=training) if _wants_training(part) else part(inputs)
+        for part, takes in zip(self.parts, self._take_training, strict=True):
+            inputs = part(inputs, training=training) if takes else part(inputs)
         return inputs
 
 
@@ -187,6 +229,7 @@ class StagedModel(tf.keras.Model):
         super().__init__(name=name, dtype="float32", autocast=False)
         self.stages = list(stages)
         self.stage_names = tuple(stage.name for stage in stages)
+        self._take_training = tuple(takes_training(stage) for stage in self.stages)
         if len(set(self.stage_names)) != len(self.stage_names):
             raise ValueError(f"stages are named {self.stage_names}; allowed: different names")
 
@@ -226,8 +269,8 @@ class StagedModel(tf.keras.Model):
         end = self._index(stop, len(self.stages), "stop")
         if first > end:
             raise ValueError(f"start {start!r} comes after stop {stop!r}; the order is {', '.join(self.stage_names)}")
-        for stage in self.stages[first:end]:
-            x = stage(x, training=training) if _wants_training(stage) else stage(x)
+        for stage, takes in zip(self.stages[first:end], self._take_training[first:end], strict=True):
+            x = stage(x, training=training) if takes else stage(x)
         return x
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfaug import files
+from tfaug.keras_versions import variable_path
 
 HISTORY_FIELDS = ("epoch", "step", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
 
@@ -40,7 +41,7 @@ class StopOnNonFinite(tf.keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         for variable in self.model.network.weights:
             if not np.isfinite(variable.numpy()).all():
-                self._stop(f"{variable.name} holds values that are not finite")
+                self._stop(f"{variable_path(variable)} holds values that are not finite")
 
     def _stop(self, what: str) -> None:
         raise NonFiniteLoss(

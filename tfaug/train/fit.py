@@ -27,6 +27,7 @@ from tfaug.data.pipeline import (
     evaluation_batches,
     training_batches,
 )
+from tfaug.keras_versions import OPTIMIZER_SETTINGS
 from tfaug.models import StagedModel
 from tfaug.schedules import Progress, Schedule
 from tfaug.train.callbacks import (
@@ -170,6 +171,7 @@ def _train_phase(
             epochs=phase.epochs,
             steps_per_epoch=steps_per_epoch,
             validation_data=evaluation_batches(run.data.validation, num_classes=run.data.num_classes, batch_size=250),
+            shuffle=False,  # the batches are in their order; Keras 3 warns otherwise
             verbose=1 if sys.stdout.isatty() else 2,
             callbacks=[
                 StopOnNonFinite(phase.name),
@@ -206,10 +208,10 @@ def make_learner(
         learner: Learner = Distiller(network, teacher=teacher, student=student, **arguments)
     else:
         learner = Learner(network, **arguments)
-    optimizer = tf.keras.optimizers.SGD(rate, phase.momentum, phase.nesterov)
+    optimizer = tf.keras.optimizers.SGD(rate, phase.momentum, phase.nesterov, **OPTIMIZER_SETTINGS)
     # Built now, so that a checkpoint finds all of its variables.
     optimizer.build(network.trainable_variables)
-    learner.compile(optimizer=optimizer)
+    learner.compile(optimizer=optimizer, jit_compile=False)  # compiles by itself what XLA can
     return learner
 
 

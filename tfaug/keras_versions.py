@@ -1,0 +1,70 @@
+"""What differs between Keras 2 and Keras 3: the one module that asks which of the two `tf.keras` is.
+
+`tf.keras` is Keras 2.15 in TensorFlow 2.15, Keras 3 since 2.16, and tf-keras, which is Keras 2, where the environment
+says TF_USE_LEGACY_KERAS=1. Everything else in tfaug takes what it needs from `tf.keras` and runs on all three.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import tensorflow as tf
+
+KERAS_3 = hasattr(tf.keras, "Variable")  # Keras 2 has no variables of its own and, in 2.15, no __version__
+
+# Given to every optimizer. On a GPU those of Keras 2 would compile the update of each variable by itself; those of
+# Keras 3 compile nothing.
+OPTIMIZER_SETTINGS: dict[str, Any] = {} if KERAS_3 else {"jit_compile": False}
+
+
+def takes_training(layer: tf.keras.layers.Layer) -> bool:
+    """Tells whether the layer's `call` has the argument `training`."""
+    return "training" in inspect.signature(layer.call).parameters
+
+
+def add_statistic(layer: tf.keras.layers.Layer, name: str, size: int, initializer: str) -> Any:
+    """Makes a variable that each replica assigns for itself and that reads as the mean over the replicas elsewhere.
+
+    Keras 3 has no such argument of `add_weight`: there, a replica's assignment to what `add_weight` makes is refused
+    (so two replicas cannot train its own BatchNormalization).
+
+    Args:
+      layer: keeps the variable, which is not trained, as an attribute.
+      name: of the variable.
+      size: of the vector.
+      initializer: name of a Keras initializer.
+
+    Returns:
+      The variable, float32 [size].
+    """
+    if KERAS_3:
+        return tf.keras.Variable(
+            initializer=tf.keras.initializers.get(initializer),
+            shape=(size,),
+            dtype="float32",
+            trainable=False,
+            autocast=False,
+            aggregation="mean",
+            synchronization="on_read",
+            name=name,
+        )
+    return layer.add_weight(
+        name=name,
+        shape=(size,),
+        dtype="float32",
+        initializer=initializer,
+        trainable=False,
+        synchronization=tf.VariableSynchronization.ON_READ,
+        aggregation=tf.VariableAggregation.MEAN,
+    )
+
+
+def tf_variables(model: Any) -> list[tf.Variable]:
+    """Returns the variables of a model as TensorFlow's own: a `tf.Module` does not track those of Keras 3."""
+    return [v if isinstance(v, tf.Variable) else v.value for v in model.variables]
+
+
+def variable_path(variable: Any) -> str:
+    """Returns the variable's name with those of its layers, such as `stage1/conv/kernel`."""
+    return getattr(variable, "path", variable.name)
