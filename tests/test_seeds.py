@@ -13,7 +13,7 @@ from tests import tiny
 
 def write_run(folder, seed: int, accuracy: float, epochs: int = 3):
     block = {"clean_accuracy": accuracy, "clean_ece": 0.1, "fgsm_accuracy": 0.2, "pgd_accuracy": 0.1}
-    served = {"plain": block, "sum_aug": block}
+    served = {"plain": block, "sum_aug": {**block, "gain": {"difference": accuracy - 0.7}}}
     summary = {
         "phases": {"train": {"served": served}},
         "served": served,
@@ -38,6 +38,8 @@ def test_the_table_holds_mean_standard_deviation_and_range(tmp_path):
     assert "n = 3 runs" in ran.stdout
     # (80 + 81 + 85) / 3 = 82; the deviations -2, -1, 3 give sqrt(14 / 2) = 2.65
     assert "| teacher, refined: plain accuracy, % | 82.00 | 2.65 | 80.00 to 85.00 |" in ran.stdout
+    assert "| teacher, refined: Sum-Aug minus plain, points | 12.00 | 2.65 | 10.00 to 15.00 |" in ran.stdout
+    assert "mirror" not in ran.stdout  # which these runs were not asked
     assert "| whole run, minutes | 11.0 | 1.0 | 10.0 to 12.0 |" in ran.stdout
 
 

@@ -41,19 +41,25 @@ ROWS = (
 )
 
 
-def look_up(summary: dict[str, Any], path: str) -> float:
-    """Returns the number at a dotted path of a summary."""
+def look_up(summary: dict[str, Any], path: str) -> float | None:
+    """Returns the number at a dotted path of a summary; None where there is none, as of views that were not asked."""
     value: Any = summary
     for key in path.split("."):
-        value = value[key]
-    return float(value)
+        value = None if value is None else value.get(key)
+    return None if value is None else float(value)
 
 
 def table(summaries: Sequence[dict[str, Any]]) -> str:
-    """Returns a Markdown table of mean, standard deviation and range over the runs, one row per number."""
+    """Returns a Markdown table of mean, standard deviation and range over the runs, one row per number.
+
+    What a run does not have is left out.
+    """
     lines = ["| | mean | standard deviation | lowest to highest |", "| --- | --- | --- | --- |"]
     for name, path, factor, digits in ROWS:
-        values = [factor * look_up(summary, path) for summary in summaries]
+        found_values = [look_up(summary, path) for summary in summaries]
+        values = [factor * value for value in found_values if value is not None]
+        if len(values) < len(summaries):
+            continue
         found = metrics.mean_interval(values)
         spread = f"{min(values):.{digits}f} to {max(values):.{digits}f}"
         lines.append(f"| {name} | {found['mean']:.{digits}f} | {found['std']:.{digits}f} | {spread} |")

@@ -125,7 +125,8 @@ def test_attack_bars_are_as_high_as_the_accuracies(workdir):
 def test_reliability_dots_stand_at_confidence_and_accuracy(workdir):
     run = rows.read_run(workdir)
     axes = _axes(figures.draw_reliability(figures.clean_answers(run, "refine")))
-    plain, sum_aug = (dots.get_offsets().tolist() for dots in axes.collections)
+    plain, mirror, sum_aug = (dots.get_offsets().tolist() for dots in axes.collections)
+    assert mirror == [pytest.approx([0.7, 1.0], abs=1e-6)]
     assert plain == [pytest.approx([0.8, 0.9], abs=1e-6)]
     assert sum_aug == [pytest.approx([0.6, 0.7], abs=1e-6)]
 

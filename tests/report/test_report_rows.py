@@ -229,7 +229,7 @@ def test_prediction_file_without_probs_is_refused(workdir):
 
 def test_unknown_prediction_file_is_refused(workdir):
     (workdir / "predictions/refine/test.clean.loud.npz").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"allowed: SET\.ATTACK\.MODE\.npz with MODE plain or sum_aug"):
+    with pytest.raises(ValueError, match=r"allowed: SET\.ATTACK\.MODE\.npz with MODE plain or mirror or sum_aug"):
         rows.read_run(workdir)
 
 

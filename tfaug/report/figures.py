@@ -207,10 +207,13 @@ def draw_reliability(answers: Mapping[str, rows.Predictions]) -> Callable[[Axes]
 
 
 def draw_attacks(served: Mapping[str, Any], attacks: Sequence[str]) -> Callable[[Axes], None]:
-    """Returns a drawing of accuracy by attack and mode, with 95 % intervals, for one model's numbers of a summary."""
+    """Returns a drawing of accuracy by attack and mode, with 95 % intervals, for one model's numbers of a summary.
+
+    Modes that no attacked image was asked in are left out.
+    """
 
     def draw(axes: Axes) -> None:
-        modes = [mode for mode in rows.MODES if served.get(mode)]
+        modes = rows.attacked_modes(served, attacks)
         labelled: set[str] = set()
         groups = ["clean", *attacks]
         width = 0.8 / max(len(modes), 1)

@@ -156,21 +156,22 @@ def _attack_charts(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Draws accuracy by attack for every model that was attacked."""
     charts = []
     for model, block in rows.blocks(summary).items():
+        served = {mode: block["served"][mode] for mode in rows.attacked_modes(block["served"], summary["attacks"])}
         attacks = [
             attack
             for attack in summary["attacks"]
-            if any(numbers.get(f"{attack}_accuracy") is not None for numbers in block["served"].values())
+            if any(numbers.get(f"{attack}_accuracy") is not None for numbers in served.values())
         ]
         if not attacks:
             continue
         values = [
             f"{rows.MODE_TITLES[mode]} {attack} {rows.percent(numbers[f'{attack}_accuracy'])}"
-            for mode, numbers in block["served"].items()
+            for mode, numbers in served.items()
             for attack in ["clean", *attacks]
             if numbers.get(f"{attack}_accuracy") is not None
         ]
         alt = f"Accuracy of {model} by attack: {', '.join(values)}."
-        drawing = figures.svg(figures.draw_attacks(block["served"], attacks), f"attacks-{model}", alt, (320, 260))
+        drawing = figures.svg(figures.draw_attacks(served, attacks), f"attacks-{model}", alt, (320, 260))
         charts.append({"title": model, "svg": Markup(drawing)})
     return charts
 

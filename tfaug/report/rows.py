@@ -15,7 +15,7 @@ import math
 import os
 import pathlib
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -227,6 +227,12 @@ def served_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str,
         for mode in MODES
         if mode in block["served"]
     ]
+
+
+def attacked_modes(served: Mapping[str, Any], attacks: Iterable[str]) -> list[str]:
+    """Lists the modes in which one model was asked about attacked images."""
+    attacks = list(attacks)
+    return [mode for mode in MODES if any(f"{attack}_accuracy" in served.get(mode, {}) for attack in attacks)]
 
 
 def percent(value: float | None, num_examples: int | None = None, digits: int | None = None) -> str:
