@@ -229,6 +229,13 @@ def test_the_layers_of_keras_do_what_ours_do() -> None:
         assert np.mean((labels > 0.1) & (labels < 0.9), axis=None) * 8 > 0.55
 
 
+@pytest.mark.skipif(not HAS_KERAS_3, reason="needs the layers of Keras 3")
+def test_every_setting_of_keras_runs() -> None:
+    engines = augmenting._keras(augmenting.CASES["RandAugment"], *augmenting.make_images(8, 16))
+    settings = {setting: make for engine in engines for setting, make in engine.settings.items()}
+    assert len(settings) == 5 and all(make().run(2) > 0 for make in settings.values())
+
+
 def test_a_keras_layer_that_xla_compiles_is_told_from_one_that_it_does_not() -> None:
     refuse = tf.function(lambda x: tf.raw_ops.StatelessRandomGammaV3(
         shape=[2], key=[1], counter=[1, 2], alg=1, alpha=x), jit_compile=True)  # fmt: skip
