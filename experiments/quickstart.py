@@ -13,6 +13,7 @@ import pathlib
 
 from tfaug.augment import Flip, PadCrop, RandAugment, SumAug
 from tfaug.data import DataConfig
+from tfaug.evaluate.predict import EvaluateConfig
 from tfaug.experiment import Experiment
 from tfaug.export import ExportConfig
 from tfaug.models import ModelConfig
@@ -47,17 +48,21 @@ def cifar10() -> Experiment:
     Time and accuracy: see the README.
     """
     light = (Flip(alternate=True), PadCrop(2, padding="reflect"))
-    fast = dict(batch_size=1000, optimizer=Muon(), weight_decay=0.0, label_smoothing=0.2)
+    fast = dict(optimizer=Muon(), weight_decay=0.0, label_smoothing=0.2)
     return Experiment(
         name="quickstart on CIFAR-10",
         data=DataConfig(name="cifar10", shifted=_shifted_cifar10()),
         model=ModelConfig("whitened"),
         phases=(
-            Phase("train", 6, Linear(0.24, 0.0), (*light, SumAug(k=2)), **{**fast, "batch_size": 2000}),
-            Phase("refine", 9, Linear(0.2, 0.0), light, **fast),
+            Phase("train", 6, Linear(0.24, 0.0), (*light, SumAug(k=2)), batch_size=2000, **fast),
+            Phase("refine", 9, Linear(0.2, 0.0), light, batch_size=1000, **fast),
         ),
-        student=Student(ModelConfig("whitened_small"), (Phase("distill", 8, Linear(0.2, 0.0), light, **fast),)),
-        export=ExportConfig(mirror=True),
+        student=Student(
+            ModelConfig("whitened_small"),
+            (Phase("distill", 8, Linear(0.2, 0.0), light, batch_size=1000, **fast),),
+        ),
+        export=ExportConfig(mirror=True, num_examples=500, precision="bf16"),
+        evaluate=EvaluateConfig(num_sum_aug_examples=1000),
     )
 
 

@@ -26,6 +26,7 @@ from tfaug.config import ConfigError, check_choice, check_range
 from tfaug.extras import explained
 from tfaug.files import atomic_directory, read_json, write_json
 from tfaug.keras_versions import tf_variables
+from tfaug.models.stages import POLICIES
 
 with explained():
     from tensorflow_serving.apis import prediction_log_pb2
@@ -56,6 +57,8 @@ class ExportConfig:
       num_examples: validation images on which the settings are compared, a seeded class-stratified subset; all where
         there are fewer. It takes 1 + 2 mirror + max(draws) len(weights) forward passes per image.
       seed: chooses the bank, the validation images, and with the image's seed the partners.
+      precision: of the exported model's arithmetic, `fp32` or `bf16` (faster where the server's processor has
+        instructions for it); its weights, inputs and outputs are float32 either way.
     """
 
     draws: tuple[int, ...] = (8, 64)
@@ -65,6 +68,7 @@ class ExportConfig:
     mirror: bool = False
     num_examples: int = 1000
     seed: int = 0
+    precision: str = "fp32"
 
     def __post_init__(self) -> None:
         _check_ascending(self, "draws", (int,), 1, float("inf"), "whole numbers of 1 or more")
@@ -73,6 +77,7 @@ class ExportConfig:
         check_range(self, "bank_size", self.num_inputs - 1)
         check_range(self, "num_examples", 1)
         check_range(self, "seed", 0, 2**31 - 1)
+        check_choice(self, "precision", POLICIES)
 
 
 def _check_ascending(owner: object, name: str, types: tuple[type, ...], low: float, high: float, allowed: str) -> None:

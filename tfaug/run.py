@@ -191,7 +191,7 @@ class Job:
         return found
 
     def trained(self, name: str) -> StagedModel:
-        """Loads an exported model's network in float32.
+        """Loads an exported model's network, in the precision of the export.
 
         Raises:
           ConfigError: if it is not trained yet.
@@ -199,7 +199,7 @@ class Job:
         who, model, index = self.models()[name]
         if not self._weights(who, index).exists():
             raise ConfigError(f"{self.path} holds no trained {name}; run `tfaug train` with the same flags first")
-        network = self.network(model, "fp32")
+        network = self.network(model, self.config.export.precision)
         network.load_weights(self._weights(who, index))
         return network
 

@@ -38,7 +38,7 @@ OPERATIONS = "operations"
 # The picture's name -> what it shows; beside them there is `operations`.
 SHOWCASES: dict[str, Showcase] = {
     "flip": Showcase(("Flip(p=1)", "Flip(p=1, axis='vertical')")),
-    "pad-crop": Showcase(("PadCrop(pad_px=24)",)),
+    "pad-crop": Showcase(("PadCrop(pad_px=24)", "PadCrop(pad_px=24, padding='reflect')")),
     "random-crop": Showcase(("RandomCrop(size_px=64, resize=True)",)),
     "random-resized-crop": Showcase(("RandomResizedCrop(scale=(0.08, 1))",)),
     "random-scale": Showcase(("RandomScale(scale=(0.6, 1.4))",)),

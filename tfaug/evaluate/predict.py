@@ -294,7 +294,7 @@ def evaluate_models(
 
     Args:
       endpoint_target: gRPC HOST:PORT, serving each of `models` by its name.
-      models: by exported name, the local float32 model, called as `model(images, training=False)`.
+      models: by exported name, the local model, called as `model(images, training=False)`.
       test: the test set.
       shifted: the shifted test set, None for none.
       config: see `EvaluateConfig`.
