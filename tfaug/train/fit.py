@@ -28,6 +28,7 @@ from tfaug.data.pipeline import (
     progress_at,
     training_batches,
 )
+from tfaug.keras_versions import tf_variables
 from tfaug.models import StagedModel
 from tfaug.schedules import Schedule
 from tfaug.train.callbacks import (
@@ -160,7 +161,8 @@ def _train_phase(
     with run.strategy.scope():
         rate = PhaseRate(schedule, steps_per_epoch * phase.epochs)
         learner = make_learner(network, phase, rate, augmentation_seed(seed), augment, teacher, student)
-        checkpoint = tf.train.Checkpoint(network=network, optimizer=learner.optimizer)
+        # By their variables: the network itself would not lead to all of them in Keras 3.
+        checkpoint = tf.train.Checkpoint(network=tf_variables(network), optimizer=tf_variables(learner.optimizer))
 
     if num_finished:
         checkpoint.read(str(checkpoint_folder(folder, num_finished) / "state")).assert_consumed()
