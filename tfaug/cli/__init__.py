@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(_EXPERIMENT, "tfaug.cli.experiment"),
     "preview": "tfaug.cli.preview",
     "data augment": "tfaug.cli.data",
+    "fingerprint": "tfaug.cli.fingerprint",
 }
 
 
