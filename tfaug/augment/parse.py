@@ -77,7 +77,7 @@ def _call(node: ast.Call, name: str, allowed: Mapping[str, type], ops: Mapping[s
     if name not in allowed:
         raise ConfigError(f"{name!r} is unknown{near_name(name, allowed)}; allowed: {', '.join(allowed)}")
     maker = allowed[name]
-    fields = inspect.signature(maker).parameters
+    fields = _fields(maker)
     takes = f"{name} has: {', '.join(fields)}" if fields else f"{name} has no fields"
     if len(node.args) > len(fields):
         raise ConfigError(f"{name} is given {len(node.args)} values by position; {takes}")
@@ -99,6 +99,12 @@ def _call(node: ast.Call, name: str, allowed: Mapping[str, type], ops: Mapping[s
         raise
     except (TypeError, ValueError) as error:  # a value of a kind that the op's own checks do not expect
         raise ConfigError(f"{ast.unparse(node)}: {error}; {takes}") from None
+
+
+def _fields(maker: type) -> dict[str, inspect.Parameter]:
+    """Returns what a maker takes by name; `**kwargs`, which a layer has, is not among it."""
+    parameters = inspect.signature(maker).parameters
+    return {name: field for name, field in parameters.items() if field.kind is not field.VAR_KEYWORD}
 
 
 def _value(node: ast.expr, ops: Mapping[str, type]) -> Any:

@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(_EXPERIMENT, "tfaug.cli.experiment"),
     "preview": "tfaug.cli.preview",
     "data augment": "tfaug.cli.data",
+    "fingerprint": "tfaug.cli.fingerprint",
 }
 
 
