@@ -54,3 +54,30 @@ def test_runs_that_cannot_be_compared_are_refused(tmp_path, case):
     ran = seeds(*folders)
     assert ran.returncode == 2
     assert ran.stderr and not ran.stdout
+
+
+def test_a_study_keeps_its_rows_and_its_page_is_made_from_them(tmp_path):
+    folders = [write_run(tmp_path / str(s), s, a) for s, a in enumerate([0.80, 0.81, 0.85])]
+    study = tmp_path / "study"
+    assert seeds(f"--study={study}", f"two={','.join(folders)}").returncode == 0
+    page = study / "README.md"
+    page.write_text("# What was asked\n\n" + page.read_text().partition("\n\n")[2])
+    first_rows = (study / "rows.csv").read_text()
+    assert "two,2,served.plain.clean_accuracy,0.85\n" in first_rows
+    assert seeds(f"--study={study}", f"one={','.join(folders[:2])}").returncode == 0
+    text = page.read_text()
+    assert text.startswith("# What was asked\n") and (study / "rows.csv").read_text().startswith(first_rows)
+    assert "## two (n = 3 runs)" in text and "## one (n = 2 runs)" in text
+    assert "| teacher, refined: plain accuracy, % | 82.00 | 2.65 | 80.00 to 85.00 |" in text
+    assert "| teacher, refined: plain accuracy, % | 80.50 | 0.71 | 80.00 to 81.00 |" in text
+    (study / "rows.csv").write_text(first_rows.replace("0.85", "0.82"))
+    assert seeds(f"--study={study}").returncode == 0
+    assert "| 81.00 | 1.00 | 80.00 to 82.00 |" in page.read_text() and "## one" not in page.read_text()
+
+
+@pytest.mark.parametrize("arguments", [["one="], [], ["one=single"]], ids=["no runs", "no arm", "one run"])
+def test_a_study_of_too_little_is_refused_and_nothing_is_written(tmp_path, arguments):
+    write_run(tmp_path / "single", 0, 0.8)
+    arguments = [argument.replace("single", str(tmp_path / "single")) for argument in arguments]
+    ran = seeds(f"--study={tmp_path / 'study'}", *arguments)
+    assert ran.returncode == 2 and ran.stderr and not (tmp_path / "study").exists()

@@ -1,16 +1,24 @@
-"""Summarise runs that differ in their seed: mean and spread of every number, as a Markdown table.
+"""Summarise runs that differ in their seed: mean and spread of every number, as Markdown tables; a study on disk.
 
-for seed in 0 1 2; do
-  tfaug run --config=experiments.quickstart:cifar10 --workdir=build/c10_$seed --set seed=$seed
-done
-python tools/seeds.py build/c10_0 build/c10_1 build/c10_2
+    for seed in 0 1 2; do
+      tfaug run --config=experiments.quickstart:cifar10 --workdir=build/c10_$seed --set seed=$seed
+    done
+    python tools/seeds.py build/c10_0 build/c10_1 build/c10_2
+
+    python tools/seeds.py --study=docs/studies/quickstart two_phases=build/c10_0,build/c10_1 one_phase=build/one_0,build/one_1
+    python tools/seeds.py --study=docs/studies/quickstart
+
+With `--study` the numbers of each arm's runs are written to FOLDER/rows.csv (an arm that is not named keeps its rows) and
+FOLDER/README.md is made from that file alone: what stands there by hand before the first table stays.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfaug import files, metrics
@@ -18,6 +26,7 @@ from tfaug import files, metrics
 # (what the row is called, where summary.json has it, factor, digits)
 ROWS = (
     ("teacher, end of the first phase: plain accuracy, %", "phases.train.served.plain.clean_accuracy", 100, 2),
+    ("teacher, end of the first phase: mirror minus plain, points", "phases.train.served.mirror.gain.difference", 100, 2),
     ("teacher, end of the first phase: Sum-Aug accuracy, %", "phases.train.served.sum_aug.clean_accuracy", 100, 2),
     (
         "teacher, end of the first phase: Sum-Aug minus plain, points",
@@ -35,13 +44,23 @@ ROWS = (
     ("teacher, refined: plain FGSM accuracy, %", "served.plain.fgsm_accuracy", 100, 2),
     ("teacher, refined: plain PGD accuracy, %", "served.plain.pgd_accuracy", 100, 2),
     ("teacher, refined: Sum-Aug PGD accuracy (transfer), %", "served.sum_aug.pgd_accuracy", 100, 2),
-    ("student (LeNet): plain accuracy, %", "student.test_accuracy", 100, 2),
+    ("student: plain accuracy, %", "student.test_accuracy", 100, 2),
     ("gap to the shifted set, points", "gap.difference", 100, 2),
     ("whole run, minutes", "seconds", 1 / 60, 1),
 )
+USAGE = (
+    "usage: python tools/seeds.py WORKDIR WORKDIR ... (two or more finished runs)\n"
+    "       python tools/seeds.py --study=FOLDER [ARM=WORKDIR,WORKDIR,... ...]"
+)
+_FIELDS = ("arm", "seed", "metric", "value")
+_TABLES = "<!-- tables -->"
 
 
-def look_up(summary: dict[str, Any], path: str) -> float | None:
+class BadRuns(Exception):
+    """Runs that are not finished, or cannot be compared."""
+
+
+def look_up(summary: Mapping[str, Any], path: str) -> float | None:
     """Returns the number at a dotted path of a summary; None where there is none, as of views that were not asked."""
     value: Any = summary
     for key in path.split("."):
@@ -49,16 +68,35 @@ def look_up(summary: dict[str, Any], path: str) -> float | None:
     return None if value is None else float(value)
 
 
-def table(summaries: Sequence[dict[str, Any]]) -> str:
+def read_runs(folders: Sequence[str]) -> list[dict[str, float]]:
+    """Returns of each finished run its seed and its numbers, by their path in summary.json.
+
+    Raises:
+      BadRuns: if one is not finished, or they differ in more than the seed.
+    """
+    configs, runs = [], []
+    for folder in map(pathlib.Path, folders):
+        if not (folder / "summary.json").exists():
+            raise BadRuns(f"{folder} holds no summary.json; finish it with `tfaug run` first")
+        config = files.read_json(folder / "config.json")["config"]
+        configs.append({**config, "seed": None})
+        summary = files.read_json(folder / "summary.json")
+        numbers = {path: look_up(summary, path) for _, path, _, _ in ROWS}
+        runs.append({"seed": config["seed"], **{path: value for path, value in numbers.items() if value is not None}})
+    if any(config != configs[0] for config in configs):
+        raise BadRuns("the workdirs hold runs that differ in more than the seed")
+    return runs
+
+
+def table(runs: Sequence[Mapping[str, float]]) -> str:
     """Returns a Markdown table of mean, standard deviation and range over the runs, one row per number.
 
     What a run does not have is left out.
     """
     lines = ["| | mean | standard deviation | lowest to highest |", "| --- | --- | --- | --- |"]
     for name, path, factor, digits in ROWS:
-        found_values = [look_up(summary, path) for summary in summaries]
-        values = [factor * value for value in found_values if value is not None]
-        if len(values) < len(summaries):
+        values = [factor * run[path] for run in runs if path in run]
+        if len(values) < len(runs):
             continue
         found = metrics.mean_interval(values)
         spread = f"{min(values):.{digits}f} to {max(values):.{digits}f}"
@@ -66,22 +104,55 @@ def table(summaries: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def read_rows(path: pathlib.Path) -> dict[str, list[dict[str, float]]]:
+    """Returns the runs of each arm of a study; none where there is no file."""
+    runs: dict[str, dict[str, dict[str, float]]] = {}
+    if path.exists():
+        with open(path, newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                run = runs.setdefault(row["arm"], {}).setdefault(row["seed"], {"seed": int(row["seed"])})
+                run[row["metric"]] = float(row["value"])
+    return {arm: list(by_seed.values()) for arm, by_seed in runs.items()}
+
+
+def write_study(folder: pathlib.Path, arms: Mapping[str, list[dict[str, float]]]) -> None:
+    """Writes rows.csv and the page's tables."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_FIELDS)
+    for arm, runs in arms.items():
+        for run in runs:
+            writer.writerows((arm, run["seed"], metric, repr(v)) for metric, v in run.items() if metric != "seed")
+    folder.mkdir(parents=True, exist_ok=True)
+    page = folder / "README.md"
+    head = page.read_text(encoding="utf-8").partition(_TABLES)[0] if page.exists() else f"# {folder.name}\n\n"
+    tables = [f"## {arm} (n = {len(runs)} runs)\n\n{table(runs)}\n" for arm, runs in arms.items()]
+    for path, content in ((folder / "rows.csv", text.getvalue()), (page, f"{head}{_TABLES}\n\n" + "\n".join(tables))):
+        with files.atomic_file(path) as partial:
+            pathlib.Path(partial).write_text(content, encoding="utf-8")
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Prints the table of the workdirs given; they must hold finished runs of one configuration but for the seed."""
-    if len(arguments) < 2:
-        print("usage: python tools/seeds.py WORKDIR WORKDIR ... (two or more finished runs)", file=sys.stderr)
+    """Prints the table of the workdirs given, or writes a study; runs of one arm differ in the seed alone."""
+    try:
+        if arguments and arguments[0].startswith("--study="):
+            folder = pathlib.Path(arguments[0].removeprefix("--study="))
+            named = dict(argument.partition("=")[::2] for argument in arguments[1:])
+            if not all(named.values()):
+                raise BadRuns(USAGE)
+            arms = {**read_rows(folder / "rows.csv"), **{arm: read_runs(w.split(",")) for arm, w in named.items()}}
+            if not arms or any(len(runs) < 2 for runs in arms.values()):
+                raise BadRuns(f"{folder}: each arm needs two or more finished runs\n{USAGE}")
+            write_study(folder, arms)
+            print(f"{folder / 'README.md'}: {', '.join(f'{arm} n = {len(runs)}' for arm, runs in arms.items())}")
+            return 0
+        if len(arguments) < 2:
+            raise BadRuns(USAGE)
+        runs = read_runs(arguments)
+    except BadRuns as error:
+        print(error, file=sys.stderr)
         return 2
-    configs, summaries = [], []
-    for folder in map(pathlib.Path, arguments):
-        if not (folder / "summary.json").exists():
-            print(f"{folder} holds no summary.json; finish it with `tfaug run` first", file=sys.stderr)
-            return 2
-        configs.append({**files.read_json(folder / "config.json")["config"], "seed": None})
-        summaries.append(files.read_json(folder / "summary.json"))
-    if any(config != configs[0] for config in configs):
-        print("the workdirs hold runs that differ in more than the seed", file=sys.stderr)
-        return 2
-    print(f"n = {len(summaries)} runs\n\n{table(summaries)}")
+    print(f"n = {len(runs)} runs\n\n{table(runs)}")
     return 0
 
 
