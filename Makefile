@@ -24,6 +24,17 @@ types: setup
 unit: setup
 	$(BIN)/python -m pytest
 
+# What of the oldest lane every change is held to: the tables of conformance, training, export, serving, and the wheel.
+test-tf215:
+	@LANE=tf215 tools/setup.sh
+	.venv-tf215/bin/python -m pytest tests/test_augment_conformance.py tests/test_quantiles.py tests/train tests/test_export.py \
+	  tests/serving tests/test_wheel.py
+
+# Keras 2 on the new TensorFlow: the layers and export.
+test-keras2:
+	@LANE=main tools/setup.sh
+	TF_USE_LEGACY_KERAS=1 .venv/bin/python -m pytest tests/test_augment_layers.py tests/test_export.py
+
 bench: setup
 	$(BIN)/python tools/bench.py augment --json=build/bench.json
 

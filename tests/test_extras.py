@@ -64,6 +64,13 @@ def test_all_is_the_extras_that_commands_use() -> None:
     assert requirements_of("all") == set().union(*map(requirements_of, used))
 
 
+def test_the_docs_list_every_extra() -> None:
+    config = configparser.ConfigParser()
+    config.read(tiny.ROOT / "setup.cfg", encoding="utf-8")
+    text = (tiny.ROOT / "docs" / "stack.md").read_text(encoding="utf-8")
+    assert [name for name in config["options.extras_require"] if f"| `{name}` |" not in text] == []
+
+
 def test_every_import_is_tensorflows_or_in_the_table() -> None:
     known = set(sys.stdlib_module_names) | {"tfaug", "tensorflow", "numpy", *WITH_TENSORFLOW, *extras.EXTRAS}
     found = {}
