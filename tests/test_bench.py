@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import json
 import pathlib
 import subprocess
@@ -16,7 +17,7 @@ import tensorflow as tf
 
 from tfaug.augment.operations import apply_densely
 
-HAS_KERAS_3 = tf.keras.__version__.startswith("3.")
+HAS_KERAS_3 = importlib.metadata.version("keras").startswith("3.")  # Also where tf.keras is tf-keras.
 TOOLS = pathlib.Path(__file__).parent.parent / "tools"
 sys.path.append(str(TOOLS))  # As Python does for `python tools/bench.py`.
 

@@ -198,7 +198,7 @@ def keras_layer(op: augment.RandAugment | augment.CutMix | augment.Mixup) -> Any
 def _keras(case: Case, images: np.ndarray, labels: np.ndarray) -> list[Engine]:
     """Returns the layer of Keras 3 in Dataset.map and alone; with the labels, where it mixes."""
     layer, batch = keras_layer(case.peer_op), len(images)
-    mapped: dict[str, Callable[[], Timer]] = {}
+    per_image: dict[str, Callable[[], Timer]] = {}
     if isinstance(case.peer_op, augment.RandAugment):
         # It takes seconds for a large batch, and is no faster there.
         batch = max(batch // 16, 8)
@@ -210,7 +210,8 @@ def _keras(case: Case, images: np.ndarray, labels: np.ndarray) -> list[Engine]:
             dataset = tf.data.Dataset.from_tensor_slices(host).repeat().map(function, tf.data.AUTOTUNE)
             return time_dataset(dataset.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE))
 
-        mapped["image by image, AUTOTUNE, prefetch"] = per_image_timer
+        per_image["image by image, AUTOTUNE, prefetch"] = per_image_timer
+
     else:
 
         def function(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -221,15 +222,16 @@ def _keras(case: Case, images: np.ndarray, labels: np.ndarray) -> list[Engine]:
     graph = tf.function(function, autograph=False)
     compiled = tf.function(function, jit_compile=True, autograph=False)
     refusal = _refusal(compiled, *host)
-    for n in (PARALLEL_CALLS, 2 * PARALLEL_CALLS):
-        mapped[f"{n} parallel calls"] = _mapped(lambda index: graph(*host), n)
+    mapped = {
+        f"{n} parallel calls": _mapped(lambda index: graph(*host), n) for n in (PARALLEL_CALLS, 2 * PARALLEL_CALLS)
+    }
     mapped["AUTOTUNE, prefetch"] = _mapped(lambda index: graph(*host), tf.data.AUTOTUNE, prefetch=True)
     alone = {"one call at a time": lambda: time_calls(lambda i: graph(*host)[0])}
     if not refusal:
         alone["one call at a time, XLA"] = lambda: time_calls(lambda i: compiled(*host)[0])
     note = f"uint8 in, float32 out, its own type: not converted back{case.keras_note}{refusal and '; ' + refusal}"
     return [
-        Engine("keras", "host", mapped, note, batch),
+        Engine("keras", "host", mapped | per_image, note, batch),
         Engine("keras", "alone", alone, note, batch),
     ]
 
