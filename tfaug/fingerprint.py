@@ -130,7 +130,7 @@ def fingerprint(case: Case, xla: bool = False) -> str:
 
     Example:
       >>> fingerprint(Case("Flip()", seed=1, shape="2x4x4x1"))[:8]
-      'FLIPHASH'
+      '5b5f03f6'
     """
     function = _compiled(case.op) if xla else _function(case.op)
     number = functools.partial(tf.constant, dtype=tf.int64) if xla else int
