@@ -31,8 +31,8 @@ NUM_CLASSES = 10
 
 _LAYERS = "layers."  # what stands before the name of a layer
 _HEADER = """\
-# SHA-256 of what each op makes of fixed images and labels: `tfaug fingerprint --check` compares, docs/reproducibility.md
-# explains. A digest changes in a major release alone, and CHANGELOG.md names the op.
+# SHA-256 of what each op makes of fixed images and labels; `tfaug fingerprint --check` compares.
+# A digest changes in a major release alone, and CHANGELOG.md names the op: see docs/reproducibility.md.
 # digest, seed, shape, dtype, step/total_steps, op
 """
 
@@ -130,7 +130,7 @@ def fingerprint(case: Case, xla: bool = False) -> str:
 
     Example:
       >>> fingerprint(Case("Flip()", seed=1, shape="2x4x4x1"))[:8]
-      'FLIPHASH'
+      '5b5f03f6'
     """
     function = _compiled(case.op) if xla else _function(case.op)
     number = functools.partial(tf.constant, dtype=tf.int64) if xla else int
@@ -175,7 +175,7 @@ def compare(table: Mapping[Case, str], xla: bool = False) -> Iterator[tuple[Case
 
 
 def _function(text: str) -> Callable[[Batch, tf.Tensor, Progress], dict[str, tf.Tensor]]:
-    """Returns the op that `text` names as a function of a batch, a seed and the progress that returns what to digest."""
+    """Returns the op that `text` names as a function that returns what to digest, by name."""
     if text.startswith(_LAYERS):
         from tfaug.augment import layers  # it needs Keras
 
