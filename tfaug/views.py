@@ -110,16 +110,16 @@ def choose_views(views: Sequence[View], labels: np.ndarray) -> Choice:
       >>> choose_views(views, np.array([0, 0]))
       Choice(num_draws=8, weight=0.5, default='plain')
     """
-    correct = {id(view): metrics.correct_predictions(view.probs, labels) for view in views}
+    correct = {view: metrics.correct_predictions(view.probs, labels) for view in views}
 
     def rank(view: View) -> tuple[float, int, float]:
-        return -int(correct[id(view)].sum()), view.passes, metrics.nll(view.probs, labels)
+        return -int(correct[view].sum()), view.passes, metrics.nll(view.probs, labels)
 
     best_sum = min((view for view in views if view.mode == "sum_aug"), key=rank)
     offered = [view for view in views if view.mode != "sum_aug"] + [best_sum]
     best = min(offered, key=rank)
     for view in sorted(offered, key=lambda view: view.passes):
-        low, _ = metrics.paired_bootstrap(correct[id(best)], correct[id(view)])["ci95"]
+        low, _ = metrics.paired_bootstrap(correct[best], correct[view])["ci95"]
         if low <= 0:
             break
     return Choice(best_sum.num_draws, best_sum.weight, view.mode)
