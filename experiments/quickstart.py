@@ -54,7 +54,7 @@ def cifar10() -> Experiment:
         data=DataConfig(name="cifar10", shifted=_shifted_cifar10()),
         model=ModelConfig("whitened"),
         phases=(
-            Phase("train", 6, Linear(0.24, 0.0), (*light, SumAug(k=2)), batch_size=2000, **fast),
+            Phase("train", 4, Linear(0.24, 0.0), (*light, SumAug(k=2)), batch_size=2000, **fast),
             Phase("refine", 9, Linear(0.2, 0.0), light, batch_size=1000, **fast),
         ),
         student=Student(
