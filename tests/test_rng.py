@@ -222,17 +222,42 @@ def test_balanced_shares_places_out_and_each_place_is_uniform(n: int, num: int) 
         assert counts.size == num and (num == 1 or scipy.stats.chisquare(counts).pvalue > 0.001)
 
 
-def test_unfused_keeps_both_roundings_under_xla() -> None:
+# Products of which a compiler knows the sign, or does not.
+PRODUCTS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
+    "of unknown sign": lambda levels, words: levels * words,
+    "of grey levels and a positive share": lambda levels, words: _unsigned(levels) * 0.587,
+    "of grey levels and a negative share": lambda levels, words: _unsigned(levels) * -0.587,
+    "of a positive number and a draw": lambda levels, words: 1.7 * rng.uniform(SEED, [20_000]),
+    "of a negative number and a draw": lambda levels, words: -1.7 * rng.uniform(SEED, [20_000]),
+    "of a square and a share": lambda levels, words: tf.square(words) * 0.3,
+}
+
+
+def _unsigned(levels: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.cast(levels, tf.uint8), tf.float32)
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_unfused_keeps_both_roundings_under_xla(product: str) -> None:
     """Without it, XLA on this CPU rounds `a * b + c` once: the guard is what makes the modes agree."""
-    values = np.random.default_rng(0).random((3, 20_000), np.float32)
-    a, b, c = (tf.constant(row) for row in values)
+    generator = np.random.default_rng(0)
+    levels = tf.constant(generator.integers(0, 256, 20_000).astype(np.float32))
+    words, added = (tf.constant(row) for row in generator.normal(0, 100, (2, 20_000)).astype(np.float32))
 
-    def add(a: tf.Tensor, b: tf.Tensor, c: tf.Tensor) -> tf.Tensor:
-        return rng.unfused(a * b) + c
+    def add(levels: tf.Tensor, words: tf.Tensor, added: tf.Tensor) -> tf.Tensor:
+        return rng.unfused(PRODUCTS[product](levels, words)) + added
 
-    expected = values[0] * values[1] + values[2]
-    np.testing.assert_array_equal(add(a, b, c), expected)
-    np.testing.assert_array_equal(tf.function(add, jit_compile=True)(a, b, c), expected)
+    expected = PRODUCTS[product](levels, words).numpy() + added.numpy()
+    for function in (add, tf.function(add), tf.function(add, jit_compile=True)):
+        np.testing.assert_array_equal(function(levels, words, added), expected)
+
+
+def test_unfused_has_the_products_gradient() -> None:
+    values = tf.constant([-2.0, 0.0, 3e38])
+    with tf.GradientTape() as tape:
+        tape.watch(values)
+        result = 5.0 * rng.unfused(values)
+    np.testing.assert_array_equal(tape.gradient(result, values), [5.0, 5.0, 5.0])
 
 
 def test_hashed_bits_are_even_and_independent_of_their_neighbours() -> None:

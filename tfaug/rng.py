@@ -289,7 +289,8 @@ def _beta_table(alpha: float) -> np.ndarray:
 def unfused(product: tf.Tensor) -> tf.Tensor:
     """Returns a float32 product as it is, so that XLA rounds it before it is added to something.
 
-    XLA computes `a * b + c` with one rounding and TensorFlow with two; a maximum between the product and the sum, which
-    changes no finite value, keeps the two roundings.
+    XLA computes `a * b + c` with one rounding and TensorFlow with two; a clip to the finite numbers between the product
+    and the sum, which changes none of them, keeps the two roundings. It takes both limits: where the compiler knows the
+    sign of the product (a grey level times a positive share), it drops the limit on the other side.
     """
-    return tf.maximum(product, tf.float32.min)
+    return tf.maximum(tf.minimum(product, tf.float32.max), tf.float32.min)

@@ -170,7 +170,7 @@ class ImageLayer(tf.keras.layers.Layer):
 
     def save_own_variables(self, store: Any) -> None:
         """Puts the generator's state into a `.keras` file."""
-        store["state"] = np.array(self._generator.state)
+        store["state"] = np.asarray(self._generator.state)
 
     def load_own_variables(self, store: Any) -> None:
         """Takes the generator's state from a `.keras` file; from weights of a model without it, nothing."""
