@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+from typing import Any
 
 from tfaug.augment import Flip, PadCrop, RandAugment, SumAug
 from tfaug.data import DataConfig
@@ -48,7 +49,7 @@ def cifar10() -> Experiment:
     Time and accuracy: see the README.
     """
     light = (Flip(alternate=True), PadCrop(2, padding="reflect"))
-    fast = dict(optimizer=Muon(), weight_decay=0.0, label_smoothing=0.2)
+    fast: dict[str, Any] = dict(optimizer=Muon(), weight_decay=0.0, label_smoothing=0.2)
     return Experiment(
         name="quickstart on CIFAR-10",
         data=DataConfig(name="cifar10", shifted=_shifted_cifar10()),

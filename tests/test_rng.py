@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -33,7 +34,13 @@ DRAWS = {
 
 def test_every_function_that_draws_is_in_the_table() -> None:
     functions = {name for name, value in vars(rng).items() if callable(value) and value.__module__ == rng.__name__}
-    public = {name for name in functions if not name.startswith("_")} - {"make_seed", "normal_limit", "unfused", "mix64", "shift_right_64"}
+    public = {name for name in functions if not name.startswith("_")} - {
+        "make_seed",
+        "normal_limit",
+        "unfused",
+        "mix64",
+        "shift_right_64",
+    }
     assert {name for name in public if name not in DRAWS} == set()
 
 

@@ -260,7 +260,9 @@ def mix64(x: tf.Tensor) -> tf.Tensor:
 
 def shift_right_64(x: tf.Tensor, num_bits: int) -> tf.Tensor:
     """Returns int64 `x` shifted right by 1..63 bits, with zeros from the left."""
-    return tf.bitwise.bitwise_and(tf.bitwise.right_shift(x, tf.constant(num_bits, tf.int64)), (1 << (64 - num_bits)) - 1)
+    return tf.bitwise.bitwise_and(
+        tf.bitwise.right_shift(x, tf.constant(num_bits, tf.int64)), (1 << (64 - num_bits)) - 1
+    )
 
 
 def _cell(seed: tf.Tensor, shape: Shape) -> tf.Tensor:

@@ -5,11 +5,11 @@
     done
     python tools/seeds.py build/c10_0 build/c10_1 build/c10_2
 
-    python tools/seeds.py --study=docs/studies/quickstart two_phases=build/c10_0,build/c10_1 one_phase=build/one_0,build/one_1
+    python tools/seeds.py --study=docs/studies/quickstart two_phases=build/c10_0,build/c10_1 one_phase=build/one_0,...
     python tools/seeds.py --study=docs/studies/quickstart
 
-With `--study` the numbers of each arm's runs are written to FOLDER/rows.csv (an arm that is not named keeps its rows) and
-FOLDER/README.md is made from that file alone: what stands there by hand before the first table stays.
+With `--study` the numbers of each arm's runs are written to FOLDER/rows.csv (an arm that is not named keeps its rows),
+and FOLDER/README.md is made from that file alone: what stands there by hand before the first table stays.
 """
 
 from __future__ import annotations
@@ -26,7 +26,12 @@ from tfaug import files, metrics
 # (what the row is called, where summary.json has it, factor, digits)
 ROWS = (
     ("teacher, end of the first phase: plain accuracy, %", "phases.train.served.plain.clean_accuracy", 100, 2),
-    ("teacher, end of the first phase: mirror minus plain, points", "phases.train.served.mirror.gain.difference", 100, 2),
+    (
+        "teacher, end of the first phase: mirror minus plain, points",
+        "phases.train.served.mirror.gain.difference",
+        100,
+        2,
+    ),
     ("teacher, end of the first phase: Sum-Aug accuracy, %", "phases.train.served.sum_aug.clean_accuracy", 100, 2),
     (
         "teacher, end of the first phase: Sum-Aug minus plain, points",

@@ -30,7 +30,12 @@ from tfaug.train.strategy import mirrored_strategy
 
 ONE_DEVICE = ["CPU:0"]
 TWO_DEVICES = ["CPU:0", "CPU:1"]
-INTENSIVE = (Flip(alternate=True), PadCrop(2, padding="reflect"), CutMix(alpha=Linear(0.3, 1.0), p=Linear(0.2, 1.0)), SumAug(k=2))
+INTENSIVE = (
+    Flip(alternate=True),
+    PadCrop(2, padding="reflect"),
+    CutMix(alpha=Linear(0.3, 1.0), p=Linear(0.2, 1.0)),
+    SumAug(k=2),
+)
 
 
 @pytest.fixture(scope="module")

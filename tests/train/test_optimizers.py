@@ -105,7 +105,7 @@ def test_orthogonalized_kernels_keep_their_directions_and_even_out_their_lengths
     result = orthogonalize(tf.constant(kernel), 5).numpy()
     np.testing.assert_allclose(result, newton_schulz(kernel, 5), atol=1e-4)
     lengths = np.linalg.svd(result.reshape(-1, shape[-1]), compute_uv=False)
-    assert 0.6 < lengths.min() and lengths.max() < 1.3
+    assert lengths.min() > 0.6 and lengths.max() < 1.3
     assert not orthogonalize(tf.zeros(shape), 3).numpy().any()
 
 

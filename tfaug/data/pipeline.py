@@ -33,7 +33,7 @@ def augment_replicas(
       function: `function(batch, seed, progress) -> batch`.
       batch: images [B, H, W, C] and labels [B, K], B a multiple of `num_replicas`.
       seed: of the phase, int32 [2].
-      progress: the step, counted from the start of the phase, the steps of the phase and, of the whole batch, the visit.
+      progress: the step, counted from the start of the phase, the steps of the phase, and the whole batch's visit.
       num_replicas: 1 or more.
 
     Returns:

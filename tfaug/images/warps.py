@@ -267,10 +267,8 @@ def flip(images: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     return gather_columns(images, tf.where(mask[:, tf.newaxis], tf.reverse(columns, [0]), columns), 0)
 
 
-def pad_and_crop(
-    images: tf.Tensor, top: tf.Tensor, left: tf.Tensor, pad_px: int, reflect: bool = False
-) -> tf.Tensor:
-    """Pads each image with `pad_px` pixels on all sides and cuts a window of the first size at its own place; any dtype.
+def pad_and_crop(images: tf.Tensor, top: tf.Tensor, left: tf.Tensor, pad_px: int, reflect: bool = False) -> tf.Tensor:
+    """Pads each image by `pad_px` on all sides and cuts a window of the first size at its own place; any dtype.
 
     Args:
       images: [B,H,W,C].

@@ -15,7 +15,7 @@ POLICIES = {"fp32": "float32", "bf16": "mixed_bfloat16"}
 
 
 class KaimingNormal(tf.keras.initializers.Initializer):
-    """Draws weights from N(0, scale^2 2 / fan) with numpy, so that the bits depend on the seed alone, not on the device.
+    """Draws weights from N(0, scale^2 2 / fan) with numpy: the bits depend on the seed alone, not on the device.
 
     Source: He et al. 2015 (Delving deep into rectifiers), equations 10 (fan_in) and 14 (fan_out).
     """
@@ -116,7 +116,9 @@ class Conv(tf.keras.layers.Layer):
         """Makes the variables."""
         shape = (self._size_px, self._size_px, int(input_shape[-1]), self._filters)
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer=self._initializer)
-        self.bias = self.add_weight(name="bias", shape=(self._filters,), initializer="zeros") if self._has_bias else None
+        self.bias = (
+            self.add_weight(name="bias", shape=(self._filters,), initializer="zeros") if self._has_bias else None
+        )
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:

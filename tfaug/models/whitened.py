@@ -115,8 +115,8 @@ def _whitened(
 def whitened(**kwargs: Any) -> list[tf.keras.layers.Layer]:
     """Returns the stages of a whitened network of the widths 64, 256 and 256: 1,971,352 trainable parameters.
 
-    For 3 channels and 10 classes; 236 million multiplications and additions per image of 32 x 32. Made to be trained in few epochs by `Muon`; its rectifiers take half of the time of
-    the source's GELU on a CPU.
+    For 3 channels and 10 classes; 236 million multiplications and additions per image of 32 x 32. Made to be trained in
+    few epochs by `Muon`. It has rectifiers where the source has GELU, which took half of a step's time on a CPU.
 
     Source: after Jordan 2024 (94% on CIFAR-10 in 3.29 seconds on a single GPU), section 3, and its Muon variant.
     """

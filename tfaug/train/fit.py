@@ -173,7 +173,6 @@ def _train_phase(
             initial_epoch=num_finished,
             epochs=phase.epochs,
             steps_per_epoch=steps_per_epoch,
-            shuffle=False,  # the batches come in their order; Keras 3 would warn that it cannot
             validation_data=evaluation_batches(run.data.validation, num_classes=run.data.num_classes, batch_size=250),
             shuffle=False,  # the batches are in their order; Keras 3 warns otherwise
             verbose=1 if sys.stdout.isatty() else 2,
