@@ -27,7 +27,7 @@ _PATH = re.compile(
 
 # Asks for the fields that are at their default too; protobuf 5 renamed the argument.
 _ARGUMENTS = inspect.signature(json_format.MessageToDict).parameters
-_ALL_FIELDS = {
+_ALL_FIELDS: dict[str, Any] = {
     name: True
     for name in ("always_print_fields_with_no_presence", "including_default_value_fields")
     if name in _ARGUMENTS

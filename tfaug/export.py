@@ -80,7 +80,7 @@ class ExportConfig:
         check_choice(self, "precision", POLICIES)
 
 
-def _check_ascending(owner: object, name: str, types: tuple[type, ...], low: float, high: float, allowed: str) -> None:
+def _check_ascending(owner: object, name: str, types: tuple[Any, ...], low: float, high: float, allowed: str) -> None:
     """Checks that the field `name` of `owner` is a tuple of one or more ascending numbers in low..high."""
     values = getattr(owner, name)
     fine = isinstance(values, tuple) and len(values) > 0
@@ -192,7 +192,11 @@ class ServedModel(tf.Module):
         def plain(images: tf.Tensor) -> dict[str, tf.Tensor]:
             return self._plain_prediction(tf.cast(images, tf.float32))
 
-        functions = {"plain": plain, "sum_aug": sum_aug, **({"mirror": mirror} if self._config.mirror else {})}
+        functions: dict[str, Any] = {
+            "plain": plain,
+            "sum_aug": sum_aug,
+            **({"mirror": mirror} if self._config.mirror else {}),
+        }
         functions = {"serving_default": functions[self._choice.default], **functions, "sum_aug_seeded": seeded}
         seed = tf.TensorSpec([None], tf.int64, "seed")
         signatures: dict[str, Any] = {}

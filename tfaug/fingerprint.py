@@ -182,7 +182,8 @@ def _function(text: str) -> Callable[[Batch, tf.Tensor, Progress], dict[str, tf.
         makers = {name: getattr(layers, name) for name in layers.__all__ if name != "ImageLayer"}
         return functools.partial(_apply_layer, parse(text.removeprefix(_LAYERS), makers))
     op = parse(text, {**AUGMENTATIONS, "ManifoldMixup": ManifoldMixup})  # type: ignore[dict-item]
-    return functools.partial(_draw if isinstance(op, ManifoldMixup) else _apply, op)
+    draw: Callable[..., dict[str, tf.Tensor]] = _draw if isinstance(op, ManifoldMixup) else _apply
+    return functools.partial(draw, op)
 
 
 def _apply(op: Augmentation, batch: Batch, seed: tf.Tensor, progress: Progress) -> dict[str, tf.Tensor]:

@@ -370,7 +370,7 @@ def value_at(owner: object, name: str, progress: Progress | None) -> Any:
             f"{type(owner).__name__}.{name} is a schedule, {field!r}: give the call progress=(step, total_steps)"
         )
     scale = 2.0**_VALUE_BITS
-    return _round(field.value(progress.step, progress.total_steps) * scale) * (1 / scale)
+    return _round(field.value(*progress[:2]) * scale) * (1 / scale)
 
 
 def bounds(field: Any) -> tuple[float, float]:

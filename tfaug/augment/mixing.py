@@ -344,7 +344,7 @@ class GradualSumAug(Augmentation):
                 f"GradualSumAug(n={self.n}) changes from step to step: give the call progress=(step, total_steps)"
             )
         members = _draw_members(f"GradualSumAug(n={self.n})", seed, shape[0], self.n)
-        step, total_steps = progress
+        step, total_steps = progress[:2]
         if tf.is_tensor(step) or tf.is_tensor(total_steps):
             step, total_steps = tf.cast(step, tf.float64), tf.cast(total_steps, tf.float64)
         weights = gradual_weights(self.n, step / total_steps, self.legacy_stepwise)
