@@ -87,7 +87,8 @@ def test_the_header_states_machine_versions_and_missing_peers(quick_run: tuple[d
     header = quick_run[0]["header"]
     assert header["hardware"]["processor"] and 1 <= header["hardware"]["num_cores"] <= 2
     assert {"tensorflow", "tfaug", "python", "numpy"} <= set(header["versions"])
-    assert header["peers"]["keras_cv"] == "0.9.0" and header["versions"]["tf.keras"] == tf.keras.__version__
+    assert header["peers"]["keras_cv"] == "0.9.0"
+    assert header["versions"]["tf.keras"].startswith(("keras 2.", "keras 3.", "tf_keras 2."))
     assert header["peers"]["keras"].startswith("3." if HAS_KERAS_3 else "not installed: AttributeError: ")
     assert header["settings"]["rounds"] == 2 and header["malloc"]
     measured = any(row["engine"] == "dali" for row in quick_run[0]["rows"])
@@ -360,7 +361,7 @@ def speed_row(op: str, engine: str, path: str, speed: float, size: int = 32) -> 
 
 HEADER = {
     "hardware": {"num_cores": 2, "processor": "a processor"},
-    "versions": {"python": "3.13.0", "tensorflow": "2.21.0", "keras": "3.15.1", "tf.keras": "3.15.1"},
+    "versions": {"python": "3.13.0", "tensorflow": "2.21.0", "keras": "3.15.1", "tf.keras": "keras 3.15.1"},
     "peers": {"keras": "3.15.1", "dali": "not installed: ModuleNotFoundError: No module named 'nvidia'"},
     "settings": {"rounds": 5},
 }

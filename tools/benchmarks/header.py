@@ -42,7 +42,8 @@ def describe(peers: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str,
     """
     versions = {"python": platform.python_version()}
     versions |= {package: importlib.metadata.version(package) for package in _PACKAGES}
-    versions["tf.keras"] = tf.keras.__version__  # That of Keras or, where TensorFlow takes it from there, of tf-keras.
+    package = tf.keras.Model.__module__.partition(".")[0]  # Where TensorFlow takes Keras from: keras or tf_keras.
+    versions["tf.keras"] = f"{package} {importlib.metadata.version(package)}"
     return {
         "hardware": {
             "processor": _cpuinfo("model name") or platform.processor() or platform.machine(),

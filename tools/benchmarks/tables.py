@@ -51,12 +51,13 @@ def fill(page: str, tables: Mapping[str, str]) -> tuple[str, list[str]]:
 def _measured(header: Mapping[str, Any]) -> str:
     """Returns the machine, the versions and the rounds."""
     hardware, versions, rounds = header["hardware"], header["versions"], header["settings"]["rounds"]
-    keras = "Keras" if versions["tf.keras"] == versions["keras"] else "tf-keras"
+    package, version = versions["tf.keras"].split()
+    keras = "Keras" if package == "keras" else "tf-keras"
     # Of what is not installed, the reason stays in the file.
     peers = "".join(f"; {_PEERS[name].split(',')[0]} {found.split(':')[0]}" for name, found in header["peers"].items())
     return (
         f"{hardware['num_cores']} cores of {hardware['processor']}; Python {versions['python']}, TensorFlow "
-        f"{versions['tensorflow']}, {keras} {versions['tf.keras']}{peers}; medians of {rounds} interleaved rounds."
+        f"{versions['tensorflow']}, {keras} {version}{peers}; medians of {rounds} interleaved rounds."
     )
 
 
