@@ -132,3 +132,15 @@ def test_an_experiment_of_ones_own_is_found_in_the_current_folder(tmp_path, monk
     )
     monkeypatch.chdir(tmp_path)
     assert configs.load("my_study:go", ["a=5"]).a == 5
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10", "cifar10_one_phase"])
+def test_every_experiment_that_is_installed_can_be_built(name: str) -> None:
+    experiment = configs.load(f"experiments.quickstart:{name}", ["seed=1"])
+    assert experiment.seed == 1
+    assert configs.fingerprint(experiment) == configs.fingerprint(configs.load(f"experiments.quickstart:{name}", ["seed=1"]))
+
+
+def test_the_table_of_experiments_is_whole() -> None:
+    with pytest.raises(ConfigError, match="it has: digits, cifar10, cifar10_one_phase$"):
+        configs.load("experiments.quickstart:nothing")
