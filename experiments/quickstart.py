@@ -61,8 +61,7 @@ def cifar10() -> Experiment:
         model=ModelConfig("whitened"),
         phases=(sums, refine),
         student=Student(ModelConfig("whitened_small"), (distill,)),
-        export=ExportConfig(mirror=True, num_examples=500, precision="bf16"),
-        evaluate=EvaluateConfig(num_sum_aug_examples=1000),
+        export=ExportConfig(draws=(4, 8, 16), weights=(2 / 3, 0.8, 0.9), mirror=True, precision="bf16"),
     )
 
 
@@ -80,7 +79,7 @@ def cifar10_one_phase() -> Experiment:
         name="quickstart on CIFAR-10, one phase",
         phases=(whole,),
         student=None,
-        evaluate=EvaluateConfig(attacks=(), num_sum_aug_examples=1000),
+        evaluate=EvaluateConfig(attacks=()),
     )
 
 
