@@ -110,8 +110,8 @@ def _training(rows: Rows) -> str:
     """Returns milliseconds a step, and what augmentation adds."""
     lines = [["augmentation", "ms a step (lowest to highest)", "over none (lowest to highest of the rounds)"]]
     for row in rows:
-        step = _spread(*(1e3 * row[key] for key in ("seconds", "min_seconds", "max_seconds")), digits=1)
-        ratio = _spread(row["ratio_to_none"], row["min_ratio"], row["max_ratio"], digits=2)
+        step = _spread([1e3 * row[key] for key in ("seconds", "min_seconds", "max_seconds")], digits=1)
+        ratio = _spread([row["ratio_to_none"], row["min_ratio"], row["max_ratio"]], digits=2)
         lines.append([row["augmentation"], step, ratio])
     return _markdown(lines)
 
@@ -173,13 +173,15 @@ def _speeds(by_size: Mapping[int, Mapping[str, Any]], sizes: Sequence[int]) -> l
     for size in sizes:
         if row := by_size.get(size):
             spread = [row[f"{bound}images_per_second"] for bound in ("", "min_", "max_")]
-            cells += [_spread(*spread, digits=0), _ratio(row["ratio_to_keras"]), _ratio(row["ratio_to_keras_cv"])]
+            cells += [_spread(spread, digits=0), _ratio(row["ratio_to_keras"]), _ratio(row["ratio_to_keras_cv"])]
         else:
             cells += ["", "", ""]
     return cells
 
 
-def _spread(value: float, low: float, high: float, digits: int) -> str:
+def _spread(values: Sequence[float], digits: int) -> str:
+    """Returns the median, the lowest and the highest value of `values`, which hold these."""
+    value, low, high = values
     return f"{value:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
 
 
