@@ -138,7 +138,9 @@ def test_an_experiment_of_ones_own_is_found_in_the_current_folder(tmp_path, monk
 def test_every_experiment_that_is_installed_can_be_built(name: str) -> None:
     experiment = configs.load(f"experiments.quickstart:{name}", ["seed=1"])
     assert experiment.seed == 1
-    assert configs.fingerprint(experiment) == configs.fingerprint(configs.load(f"experiments.quickstart:{name}", ["seed=1"]))
+    assert configs.fingerprint(experiment) == configs.fingerprint(
+        configs.load(f"experiments.quickstart:{name}", ["seed=1"])
+    )
 
 
 def test_the_table_of_experiments_is_whole() -> None:

@@ -5,7 +5,7 @@ import pytest
 import scipy.special
 import tensorflow as tf
 
-from tfaug.losses import LOSSES, binary_cross_entropy, distillation_loss, soft_cross_entropy
+from tfaug.losses import LOSSES, binary_cross_entropy, distillation_loss, smooth, soft_cross_entropy
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +140,9 @@ def test_shapes_that_would_broadcast_are_refused(arrays):
             loss(labels[0], logits[0])
     with pytest.raises(ValueError, match="student_logits and teacher_logits"):
         distillation_loss(labels, logits, logits[:, :3])
+
+
+def test_smoothed_labels_keep_their_sum_and_give_each_class_its_share() -> None:
+    labels = tf.constant([[1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]])
+    np.testing.assert_allclose(smooth(labels, 0.2), [[0.85, 0.05, 0.05, 0.05], [0.45, 0.45, 0.05, 0.05]], rtol=1e-6)
+    assert smooth(labels, 0.0) is labels

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from tfaug.augment import PadCrop, SumAug
+from tfaug.augment import Flip, PadCrop, SumAug
 from tfaug.data import DataConfig
 from tfaug.evaluate.attacks import FGSM, PGD
 from tfaug.evaluate.predict import EvaluateConfig
@@ -15,8 +15,11 @@ from tfaug.experiment import Experiment
 from tfaug.export import ExportConfig
 from tfaug.models import ModelConfig
 from tfaug.schedules import Constant, OneCycle
+from tfaug.train.optimizers import Muon
 from tfaug.train.phases import Phase, Student
 
+# Its rates for biases and classifiers are made for a network without scales; LeNet's take those of SGD.
+_MUON = Muon(vector_rate=1.0, matrix_rate=1.0)
 ROOT = pathlib.Path(__file__).parent.parent
 
 
@@ -29,7 +32,7 @@ def run() -> Experiment:
         precision="fp32",
         phases=(
             Phase("train", 3, OneCycle(0.05), (PadCrop(2), SumAug(k=2)), batch_size=40),
-            Phase("refine", 3, Constant(0.01), (PadCrop(2),), batch_size=40),
+            Phase("refine", 3, Constant(0.01), (Flip(alternate=True),), batch_size=40, optimizer=_MUON),
         ),
         student=Student(ModelConfig("lenet"), (Phase("distill", 1, Constant(0.01), batch_size=40),)),
         export=ExportConfig(draws=(1, 2), weights=(0.5, 0.8), bank_size=8, num_examples=12),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tfaug.augment.policies import PRESETS
@@ -110,8 +110,8 @@ def _training(rows: Rows) -> str:
     """Returns milliseconds a step, and what augmentation adds."""
     lines = [["augmentation", "ms a step (lowest to highest)", "over none (lowest to highest of the rounds)"]]
     for row in rows:
-        step = _spread((1e3 * row[key] for key in ("seconds", "min_seconds", "max_seconds")), digits=1)
-        ratio = _spread((row["ratio_to_none"], row["min_ratio"], row["max_ratio"]), digits=2)
+        step = _spread([1e3 * row[key] for key in ("seconds", "min_seconds", "max_seconds")], digits=1)
+        ratio = _spread([row["ratio_to_none"], row["min_ratio"], row["max_ratio"]], digits=2)
         lines.append([row["augmentation"], step, ratio])
     return _markdown(lines)
 
@@ -179,7 +179,8 @@ def _speeds(by_size: Mapping[int, Mapping[str, Any]], sizes: Sequence[int]) -> l
     return cells
 
 
-def _spread(values: Iterable[float], digits: int) -> str:
+def _spread(values: Sequence[float], digits: int) -> str:
+    """Returns the median, the lowest and the highest value of `values`, which hold these."""
     value, low, high = values
     return f"{value:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
 
