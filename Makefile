@@ -27,7 +27,7 @@ unit: setup
 # What of the oldest lane every change is held to: the tables of conformance, training, export, serving, and the wheel.
 test-tf215:
 	@LANE=tf215 tools/setup.sh
-	.venv-tf215/bin/python -m pytest tests/test_augment_conformance.py tests/test_quantiles.py tests/train tests/test_export.py \
+	.venv-tf215/bin/python -m pytest tests/test_augment_conformance.py tests/test_fingerprint.py tests/test_quantiles.py tests/train tests/test_export.py \
 	  tests/serving tests/test_wheel.py
 
 # Keras 2 on the new TensorFlow: the layers and export.

@@ -23,7 +23,7 @@ from tfaug import files, rng
 from tfaug.augment import AUGMENTATIONS, Augmentation, Batch, ManifoldMixup, image_shape
 from tfaug.augment.parse import parse
 from tfaug.config import ConfigError, check_choice
-from tfaug.schedules import Progress
+from tfaug.schedules import Progress, Visit
 
 TABLE = pathlib.Path(__file__).with_name("fingerprints.txt")
 DTYPES = ("uint8", "float32")
@@ -47,7 +47,7 @@ class Case:
       seed: an integer of at most 64 bits, signed or not.
       shape: of the images, `BxHxWxC`, each 1 or more.
       dtype: of the images, `uint8` or `float32`.
-      progress: of training, `STEP/TOTAL_STEPS`; it counts for ops with a schedule.
+      progress: of training, `STEP/TOTAL_STEPS`; it counts for ops with a schedule, and as the epoch where one goes by it.
 
     Raises:
       ConfigError: if a field is not of its form; that of `op` is checked where it is read.
@@ -134,8 +134,10 @@ def fingerprint(case: Case, xla: bool = False) -> str:
     """
     function = _compiled(case.op) if xla else _function(case.op)
     number = functools.partial(tf.constant, dtype=tf.int64) if xla else int
-    progress = Progress(*map(number, map(int, case.progress.split("/"))))
+    step, total_steps = map(number, map(int, case.progress.split("/")))
     batch = Batch(*map(tf.constant, make_batch(case.shape, case.dtype)))
+    # For ops that go by the example: the images are the first ones of a set, and each step is an epoch.
+    progress = Progress(step, total_steps, Visit(rng.make_seed(case.seed), step, tf.range(len(batch.images))))
     try:
         parts = function(batch, rng.make_seed(case.seed), progress)
     except ConfigError:
