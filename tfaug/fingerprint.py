@@ -47,7 +47,7 @@ class Case:
       seed: an integer of at most 64 bits, signed or not.
       shape: of the images, `BxHxWxC`, each 1 or more.
       dtype: of the images, `uint8` or `float32`.
-      progress: of training, `STEP/TOTAL_STEPS`; it counts for ops with a schedule, and as the epoch where one goes by it.
+      progress: of training, `STEP/TOTAL_STEPS`; for ops with a schedule, and the epoch for those that alternate.
 
     Raises:
       ConfigError: if a field is not of its form; that of `op` is checked where it is read.
