@@ -13,7 +13,6 @@ from scipy import ndimage
 
 from tfaug import addons
 
-
 with_addons = pytest.mark.skipif(
     addons.ENGINE != "tensorflow-addons", reason="tensorflow-addons is not installed: it has no wheel for this Python"
 )

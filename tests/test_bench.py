@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 import pathlib
 import subprocess
@@ -20,7 +21,7 @@ TOOLS = pathlib.Path(__file__).parent.parent / "tools"
 sys.path.append(str(TOOLS))  # As Python does for `python tools/bench.py`.
 
 import bench  # noqa: E402
-from benchmarks import augmenting, operations, peers, plain, timing, training  # noqa: E402
+from benchmarks import augmenting, kerases, operations, peers, plain, timing, training  # noqa: E402
 
 ENGINE_PATHS = {
     ("tfaug", "host"),
@@ -292,13 +293,30 @@ def test_training_rows_are_ratios_to_the_step_without_augmentation() -> None:
     assert (host["seconds"], host["min_ratio"], host["max_ratio"], host["n"]) == (2.5, 0.5, 3.0, 3)
 
 
+# -- kerases -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tf_keras") is None, reason="needs tf-keras beside Keras 3")
+def test_both_kerases_take_steps_in_processes_of_their_own() -> None:
+    rows = kerases.bench(rounds=1, num_steps=1, quick=True)["rows"]
+    assert [row["keras"] for row in rows] == ["tf-keras", "Keras 3"] and all(row["seconds"] > 0 for row in rows)
+    assert len(kerases.format_rows(rows).splitlines()) == 3
+
+
+def test_the_rows_of_the_kerases_are_ratios_to_tf_keras() -> None:
+    """Hand-derived: medians 2 and 2.5; by round 3/1, 2.5/2 and 2/4."""
+    old, new = kerases.make_rows({"tf-keras": [1.0, 2.0, 4.0], "Keras 3": [3.0, 2.5, 2.0]})
+    assert (old["ratio"], new["ratio"], new["median_ratio_by_round"]) == (1.0, 1.25, 1.25)
+    assert (new["seconds"], new["min_ratio"], new["max_ratio"], new["n"]) == (2.5, 0.5, 3.0, 3)
+
+
 # -- the command line --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "allowed: augment, training, ops"),
+        ([], "allowed: augment, training, kerases, ops"),
         (["speed"], "got 'speed'"),
         (["augment", "--sizes=8"], "--sizes=8; allowed"),
         (["augment", "--engines=tfaug,torchvision"], "--engines has torchvision; allowed: tfaug"),

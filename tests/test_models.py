@@ -245,7 +245,9 @@ def test_the_norm_is_its_formula_in_training_and_after(dtype, close):
     np.testing.assert_allclose(layer.moving_mean.numpy(), 0.1 * mean, rtol=1e-4)
     np.testing.assert_allclose(layer.moving_variance.numpy(), 0.9 + 0.1 * variance * 120 / 119, rtol=1e-4)
     wanted = (values - 0.1 * mean) / np.sqrt(layer.moving_variance.numpy() + 1e-5) * [2.0, 0.5] + [1.0, -1.0]
-    np.testing.assert_allclose(tf.cast(layer(inputs), tf.float32), wanted, rtol=0.01 if close > 0.01 else 1e-5, atol=close)
+    np.testing.assert_allclose(
+        tf.cast(layer(inputs), tf.float32), wanted, rtol=0.01 if close > 0.01 else 1e-5, atol=close
+    )
 
 
 def test_each_replica_moves_its_own_statistics_and_their_mean_is_read():

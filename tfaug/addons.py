@@ -72,9 +72,7 @@ def rotate(images: tf.Tensor, angles_deg: tf.Tensor, fill: float = 0.0, engine: 
     _check_engine(engine)
     angles_rad = tf.cast(angles_deg, tf.float32) * (math.pi / 180.0)
     if engine == "tensorflow-addons":
-        return _addons.image.rotate(
-            images, angles_rad, interpolation="bilinear", fill_mode="constant", fill_value=fill
-        )
+        return _addons.image.rotate(images, angles_rad, interpolation="bilinear", fill_mode="constant", fill_value=fill)
     last_row, last_column = (tf.cast(size - 1, tf.float32) for size in tf.unstack(tf.shape(images)[1:3]))
     cos, sin = tf.cos(angles_rad), tf.sin(angles_rad)
     # The place in the source of each place in the result: turned about the origin, then moved back to the centre.
