@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import importlib.util
 import json
 import pathlib
 import subprocess
@@ -22,7 +23,7 @@ TOOLS = pathlib.Path(__file__).parent.parent / "tools"
 sys.path.append(str(TOOLS))  # As Python does for `python tools/bench.py`.
 
 import bench  # noqa: E402
-from benchmarks import augmenting, operations, peers, plain, tables, timing, training  # noqa: E402
+from benchmarks import augmenting, kerases, operations, peers, plain, tables, timing, training  # noqa: E402
 
 ENGINE_PATHS = {
     ("tfaug", "host"),
@@ -348,6 +349,23 @@ def test_training_rows_are_ratios_to_the_step_without_augmentation() -> None:
     assert (host["seconds"], host["min_ratio"], host["max_ratio"], host["n"]) == (2.5, 0.5, 3.0, 3)
 
 
+# -- kerases -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tf_keras") is None, reason="needs tf-keras beside Keras 3")
+def test_both_kerases_take_steps_in_processes_of_their_own() -> None:
+    rows = kerases.bench(rounds=1, num_steps=1, quick=True)["rows"]
+    assert [row["keras"] for row in rows] == ["tf-keras", "Keras 3"] and all(row["seconds"] > 0 for row in rows)
+    assert len(kerases.format_rows(rows).splitlines()) == 3
+
+
+def test_the_rows_of_the_kerases_are_ratios_to_tf_keras() -> None:
+    """Hand-derived: medians 2 and 2.5; by round 3/1, 2.5/2 and 2/4."""
+    old, new = kerases.make_rows({"tf-keras": [1.0, 2.0, 4.0], "Keras 3": [3.0, 2.5, 2.0]})
+    assert (old["ratio"], new["ratio"], new["median_ratio_by_round"]) == (1.0, 1.25, 1.25)
+    assert (new["seconds"], new["min_ratio"], new["max_ratio"], new["n"]) == (2.5, 0.5, 3.0, 3)
+
+
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 
@@ -450,7 +468,7 @@ def test_the_page_has_a_place_for_every_table() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "allowed: augment, training, ops, table"),
+        ([], "allowed: augment, training, kerases, ops, table"),
         (["table"], "got 'table'; allowed: .* for table, its files"),
         (["augment", "bench.json"], "got 'augment bench.json'"),
         (["speed"], "got 'speed'"),

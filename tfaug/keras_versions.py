@@ -63,7 +63,8 @@ def add_statistic(layer: tf.keras.layers.Layer, name: str, size: int, initialize
 def tf_variables(owner: Any) -> list[tf.Variable]:
     """Returns the variables of a model or an optimizer as TensorFlow's own.
 
-    Those of Keras 3 are not: a `tf.Module` does not save them, a `tf.train.Checkpoint` finds only some of a model's.
+    Those of Keras 3 are not: a `tf.Module` does not save them, and a `tf.train.Checkpoint` does not find all of a
+    model's.
     """
     return [v if isinstance(v, tf.Variable) else v.value for v in owner.variables]
 

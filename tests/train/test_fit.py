@@ -194,7 +194,10 @@ def test_a_scheduled_phase_on_the_device_goes_on_after_a_restart_as_if_there_was
     assert np.abs(weights_of(whole) - weights_of(resumed)).max() < 1e-4 * moved
 
 
-def test_moving_statistics_go_on_after_a_restart_too(data, tmp_path):
+@pytest.mark.parametrize("compiled", [False, True])
+def test_moving_statistics_go_on_after_a_restart_too(compiled, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(fit, "compiles_on_device", lambda: compiled)
+
     class Stops(Exception):
         pass
 

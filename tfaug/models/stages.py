@@ -116,9 +116,9 @@ class Conv(tf.keras.layers.Layer):
         """Makes the variables."""
         shape = (self._size_px, self._size_px, int(input_shape[-1]), self._filters)
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer=self._initializer)
-        self.bias = (
-            self.add_weight(name="bias", shape=(self._filters,), initializer="zeros") if self._has_bias else None
-        )
+        self.bias = None
+        if self._has_bias:
+            self.bias = self.add_weight(name="bias", shape=(self._filters,), initializer="zeros")
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:

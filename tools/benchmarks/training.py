@@ -29,7 +29,7 @@ _OPS = (augment.Flip(), augment.PadCrop(4), augment.RandAugment(2, 9.0), augment
 AUGMENTATIONS = {"none": None, "host": "host", "device": "device"}
 
 
-class _Trainer:
+class Trainer:
     """A network and its step, with the augmentation where `augment_on` says."""
 
     def __init__(self, augment_on: str | None, model: str, batch_size: int, num_steps: int):
@@ -44,7 +44,7 @@ class _Trainer:
             generator.integers(0, 10, num_steps * batch_size).astype(np.int64),
             np.arange(num_steps * batch_size).astype(str),
         )
-        self._batches = training_batches(
+        self.batches = training_batches(
             split,
             num_classes=10,
             batch_size=batch_size,
@@ -64,19 +64,18 @@ class _Trainer:
                 seed=0,
             )
             rate = PhaseRate(schedule, _NUM_EPOCHS * num_steps)
-            learner = make_learner(network, phase, rate, augmentation_seed(seed), function, None, None)
-        learner.make_train_function()  # Keras 3 does not return it.
-        self._step = learner.train_function
+            self.learner = make_learner(network, phase, rate, augmentation_seed(seed), function, None, None)
+        self.learner.make_train_function()
 
     def time_steps(self, num_steps: int) -> float:
         """Takes steps as `fit` does and returns the seconds of one."""
         # A new iterator each time, so that no batches are made during another's turn; its first steps start it.
-        iterator = iter(self._strategy.experimental_distribute_dataset(self._batches))
+        iterator = iter(self._strategy.experimental_distribute_dataset(self.batches))
         for _ in range(2):
-            self._step(iterator)
+            self.learner.train_function(iterator)
         start = time.perf_counter()
         for _ in range(num_steps):
-            logs = self._step(iterator)
+            logs = self.learner.train_function(iterator)
         float(logs["loss"])
         return (time.perf_counter() - start) / num_steps
 
@@ -95,7 +94,7 @@ def bench(rounds: int, num_steps: int, quick: bool) -> dict[str, Any]:
         trainers = {}
         for name, augment_on in AUGMENTATIONS.items():
             progress.set_description(f"training: {name} starts")
-            trainers[name] = _Trainer(augment_on, model, batch, num_steps)
+            trainers[name] = Trainer(augment_on, model, batch, num_steps)
             trainers[name].time_steps(1)
             progress.update()
         for _ in range(rounds):
