@@ -34,7 +34,10 @@ def _message_types() -> tuple[Any, Any]:
     )
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    make = getattr(message_factory, "GetMessageClass", None) or message_factory.MessageFactory(pool).GetPrototype  # type: ignore[attr-defined]
+    if hasattr(message_factory, "GetMessageClass"):
+        make = message_factory.GetMessageClass
+    else:  # protobuf before 4.22
+        make = message_factory.MessageFactory(pool).GetPrototype  # type: ignore[attr-defined]
     request_type = make(pool.FindMessageTypeByName(f"grpc.health.v1.{request.name}"))
     return request_type, make(pool.FindMessageTypeByName(f"grpc.health.v1.{response.name}"))
 
