@@ -212,7 +212,7 @@ def test_moving_statistics_go_on_after_a_restart_too(compiled, data, tmp_path, m
         learn("stopped", stop)
     resumed = learn("stopped")
     moving = whole.stages[1].parts[1].moving_mean.numpy()
-    assert np.abs(moving).min() > 1e-3
+    assert np.abs(moving).max() > 1e-2  # lost, it would be zero again at the restart
     np.testing.assert_allclose(weights_of(resumed), weights_of(whole), rtol=1e-4, atol=1e-6)
 
 
