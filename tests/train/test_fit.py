@@ -221,7 +221,7 @@ def test_moving_statistics_go_on_after_a_restart_too(compiled, data, tmp_path, m
         learn("stopped", stop)
     resumed = learn("stopped")
     moving = whole.stages[1].parts[1].moving_mean.numpy()
-    assert np.abs(moving).max() > 1e-3
+    assert np.abs(moving).max() > 1e-2  # lost, it would be zero again at the restart
     np.testing.assert_allclose(weights_of(resumed), weights_of(whole), rtol=1e-4, atol=1e-6)
 
 
@@ -332,7 +332,7 @@ def test_a_weight_that_is_not_a_number_stops_before_its_checkpoint(data, tmp_pat
         ModelConfig("lenet"), image_shape=data.image_shape, num_classes=10, mean=data.mean, std=data.std, seed=0
     )
     stop = StopOnNonFinite("train")
-    stop.model = SimpleNamespace(network=network)
+    stop.set_model(SimpleNamespace(network=network))
     stop.on_epoch_begin(0)
     stop.on_epoch_end(0)
     network.weights[0].assign(np.nan * network.weights[0])
