@@ -71,7 +71,12 @@ def test_a_study_keeps_its_rows_and_its_page_is_made_from_them(tmp_path):
     assert "| teacher, refined: plain accuracy, % | 82.00 | 2.65 | 80.00 to 85.00 |" in text
     assert "| teacher, refined: plain accuracy, % | 80.50 | 0.71 | 80.00 to 81.00 |" in text
     (study / "rows.csv").write_text(first_rows.replace("0.85", "0.82"))
-    assert seeds(f"--study={study}").returncode == 0
+    other = tmp_path / "page.md"
+    other.write_text(f"a\n<!-- study: {study} -->\nold\n<!-- study end -->\nb\n")
+    assert seeds(f"--study={study}", f"--page={other}").returncode == 0
+    assert other.read_text().startswith(f"a\n<!-- study: {study} -->\n| | `two`, n = 3 |\n| --- | --- |\n")
+    assert "| teacher, refined: plain accuracy, % | 81.00 ± 1.00 |\n" in other.read_text()
+    assert other.read_text().endswith("\n<!-- study end -->\nb\n") and "old" not in other.read_text()
     assert "| 81.00 | 1.00 | 80.00 to 82.00 |" in page.read_text() and "## one" not in page.read_text()
 
 

@@ -6,10 +6,11 @@
     python tools/seeds.py build/c10_0 build/c10_1 build/c10_2
 
     python tools/seeds.py --study=docs/studies/quickstart two_phases=build/c10_0,build/c10_1 one_phase=build/one_0,...
-    python tools/seeds.py --study=docs/studies/quickstart
+    python tools/seeds.py --study=docs/studies/quickstart --page=README.md
 
 With `--study` the numbers of each arm's runs are written to FOLDER/rows.csv (an arm that is not named keeps its rows),
-and FOLDER/README.md is made from that file alone: what stands there by hand before the first table stays.
+and FOLDER/README.md is made from that file alone: what stands there by hand before the first table stays. `--page` puts
+an overview of the arms into another page, between the lines `<!-- study: FOLDER -->` and `<!-- study end -->`.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ ROWS = (
 )
 USAGE = (
     "usage: python tools/seeds.py WORKDIR WORKDIR ... (two or more finished runs)\n"
-    "       python tools/seeds.py --study=FOLDER [ARM=WORKDIR,WORKDIR,... ...]"
+    "       python tools/seeds.py --study=FOLDER [--page=PAGE] [ARM=WORKDIR,WORKDIR,... ...]"
 )
 _FIELDS = ("arm", "seed", "metric", "value")
 _TABLES = "<!-- tables -->"
@@ -109,6 +110,35 @@ def table(runs: Sequence[Mapping[str, float]]) -> str:
     return "\n".join(lines)
 
 
+def overview(arms: Mapping[str, list[dict[str, float]]]) -> str:
+    """Returns a Markdown table of mean ± standard deviation, one row per number and one column per arm."""
+    lines = ["| | " + " | ".join(f"`{arm}`, n = {len(runs)}" for arm, runs in arms.items()) + " |"]
+    lines.append("| --- |" + " --- |" * len(arms))
+    for name, path, factor, digits in ROWS:
+        cells = []
+        for runs in arms.values():
+            values = [factor * run[path] for run in runs if path in run]
+            found = metrics.mean_interval(values) if len(values) == len(runs) else None
+            cells.append(f"{found['mean']:.{digits}f} ± {found['std']:.{digits}f}" if found else "")
+        if any(cells):
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def fill_page(page: pathlib.Path, folder: pathlib.Path, text: str) -> None:
+    """Puts `text` into the page's place for the study.
+
+    Raises:
+      BadRuns: if the page has no such place.
+    """
+    before, start, rest = page.read_text(encoding="utf-8").partition(f"<!-- study: {folder.as_posix()} -->\n")
+    _, end, after = rest.partition("<!-- study end -->")
+    if not end:
+        raise BadRuns(f"{page} has no place <!-- study: {folder.as_posix()} --> ... <!-- study end -->")
+    with files.atomic_file(page) as partial:
+        pathlib.Path(partial).write_text(f"{before}{start}{text}\n{end}{after}", encoding="utf-8")
+
+
 def read_rows(path: pathlib.Path) -> dict[str, list[dict[str, float]]]:
     """Returns the runs of each arm of a study; none where there is no file."""
     runs: dict[str, dict[str, dict[str, float]]] = {}
@@ -142,13 +172,16 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if arguments and arguments[0].startswith("--study="):
             folder = pathlib.Path(arguments[0].removeprefix("--study="))
-            named = dict(argument.partition("=")[::2] for argument in arguments[1:])
+            pages = [a.removeprefix("--page=") for a in arguments[1:] if a.startswith("--page=")]
+            named = dict(a.partition("=")[::2] for a in arguments[1:] if not a.startswith("--page="))
             if not all(named.values()):
                 raise BadRuns(USAGE)
             arms = {**read_rows(folder / "rows.csv"), **{arm: read_runs(w.split(",")) for arm, w in named.items()}}
             if not arms or any(len(runs) < 2 for runs in arms.values()):
                 raise BadRuns(f"{folder}: each arm needs two or more finished runs\n{USAGE}")
             write_study(folder, arms)
+            for page in pages:
+                fill_page(pathlib.Path(page), folder, overview(arms))
             print(f"{folder / 'README.md'}: {', '.join(f'{arm} n = {len(runs)}' for arm, runs in arms.items())}")
             return 0
         if len(arguments) < 2:
