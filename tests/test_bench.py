@@ -360,9 +360,11 @@ def test_both_kerases_take_steps_in_processes_of_their_own() -> None:
 
 
 def test_the_rows_of_the_kerases_are_ratios_to_tf_keras() -> None:
-    """Hand-derived: medians 2 and 2.5; by round 3/1, 2.5/2 and 2/4."""
-    old, new = kerases.make_rows({"tf-keras": [1.0, 2.0, 4.0], "Keras 3": [3.0, 2.5, 2.0]})
-    assert (old["ratio"], new["ratio"], new["median_ratio_by_round"]) == (1.0, 1.25, 1.25)
+    """Hand-derived: medians 2 and 2.5; by round 3/1, 2.5/2 and 2/4; of the threads 4 and 3."""
+    old, new = kerases.make_rows(
+        {"tf-keras": [(1.0, 4.0), (2.0, 3.0), (4.0, 6.0)], "Keras 3": [(3.0, 3.0), (2.5, 2.0), (2.0, 4.0)]}
+    )
+    assert (old["ratio"], new["ratio"], new["thread_ratio"], new["thread_seconds"]) == (1.0, 1.25, 0.75, 3.0)
     assert (new["seconds"], new["min_ratio"], new["max_ratio"], new["n"]) == (2.5, 0.5, 3.0, 3)
 
 

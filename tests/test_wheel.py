@@ -65,7 +65,7 @@ def test_the_wheel_runs_the_quickstart_in_an_empty_folder(wheel, tmp_path):
         "model.name": "lenet",
         "data.num_train_examples": 200,
         "evaluate.num_attack_examples": 10,
-        "export.num_draws": 2,
+        "export.draws": 2,
     }
     flags = [part for key, value in small.items() for part in ("--set", f"{key}={value}")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), sysconfig.get_path("purelib")])}

@@ -32,12 +32,18 @@ _END_OF_LIFE_BANNER = (
 _KERAS_ENGINE = "keras.src.engine"
 
 
+def _is_there(module: str) -> bool:
+    """Tells whether a module can be imported; one whose parent is missing cannot."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
 def _import_addons() -> Any:
     """Returns tensorflow-addons, None where it, or the Keras 2 that it needs, is not installed."""
-    if importlib.util.find_spec("tensorflow_addons") is None:
-        return None
-    lent = importlib.util.find_spec(_KERAS_ENGINE) is None
-    if lent and importlib.util.find_spec("tf_keras") is None:
+    lent = not _is_there(_KERAS_ENGINE)
+    if not _is_there("tensorflow_addons") or (lent and not _is_there("tf_keras")):
         return None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=re.escape(_END_OF_LIFE_BANNER) + r"\Z", category=UserWarning)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from benchmarks import header
@@ -28,14 +29,14 @@ _WARM_UP_STEPS = 3
 
 
 class _StepClock(tf.keras.callbacks.Callback):
-    """Measures the seconds of the steps after the first few."""
+    """Measures the seconds of the steps after the first few, and those of the process's threads together."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._start, self.seconds = 0.0, 0.0
+        self._start, self.seconds = np.zeros(2), np.zeros(2)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        now = time.perf_counter()
+        now = np.array([time.perf_counter(), time.process_time()])
         if batch == _WARM_UP_STEPS - 1:
             self._start = now
         self.seconds = now - self._start
@@ -54,14 +55,15 @@ class _Worker:
             text=True,
         )
 
-    def time_steps(self, num_steps: int) -> float:
-        """Returns the seconds of one step."""
+    def time_steps(self, num_steps: int) -> tuple[float, float]:
+        """Returns the seconds of one step, and those of its threads together."""
         assert self._process.stdin is not None and self._process.stdout is not None
         print(num_steps, file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"{self._process.args!r} ended with {self._process.wait()}; its messages are above")
-        return float(answer)
+            raise RuntimeError(f"{self._process.args} ended with {self._process.wait()}; its messages are above")
+        wall, threads = map(float, answer.split())
+        return wall, threads
 
     def close(self) -> None:
         """Ends the process."""
@@ -81,7 +83,7 @@ def bench(rounds: int, num_steps: int, quick: bool) -> dict[str, Any]:
     try:
         for worker in workers.values():
             worker.time_steps(1)
-        seconds: dict[str, list[float]] = {name: [] for name in workers}
+        seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in workers}
         for _ in range(rounds):
             for name, worker in workers.items():
                 seconds[name].append(worker.time_steps(num_steps))
@@ -96,25 +98,29 @@ def bench(rounds: int, num_steps: int, quick: bool) -> dict[str, Any]:
         "precision": "bf16",
         "augmentation": "none",
         "seconds": "of one step of Learner.fit; median, min_ and max_ over the rounds",
-        "ratio": f"to {next(iter(KERASES))}: quotient of the medians; min_ratio and max_ratio round by round",
+        "thread_seconds": "likewise, of all its threads together: steadier where others use the machine",
+        "ratio, thread_ratio": f"to {next(iter(KERASES))}: quotient of the medians",
+        "min_ratio, max_ratio": "of the quotients round by round",
     }
     return {"header": header.describe(peers, settings), "rows": make_rows(seconds)}
 
 
-def make_rows(seconds: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
+def make_rows(seconds: Mapping[str, Sequence[tuple[float, float]]]) -> list[dict[str, Any]]:
     """Returns one row per Keras."""
-    base = seconds[next(iter(KERASES))]
+    base, base_threads = zip(*seconds[next(iter(KERASES))], strict=True)
     rows = []
     for name, values in seconds.items():
-        by_round = [value / other for value, other in zip(values, base, strict=True)]
+        wall, threads = zip(*values, strict=True)
+        by_round = [value / other for value, other in zip(wall, base, strict=True)]
         rows.append(
             {
                 "keras": name,
-                **summarize(list(values), "seconds"),
-                "ratio": statistics.median(values) / statistics.median(base),
-                "median_ratio_by_round": statistics.median(by_round),
+                **summarize(list(wall), "seconds"),
+                "ratio": statistics.median(wall) / statistics.median(base),
                 "min_ratio": min(by_round),
                 "max_ratio": max(by_round),
+                "thread_seconds": statistics.median(threads),
+                "thread_ratio": statistics.median(threads) / statistics.median(base_threads),
             }
         )
     return rows
@@ -122,11 +128,16 @@ def make_rows(seconds: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
 
 def format_rows(rows: Sequence[Mapping[str, Any]]) -> str:
     """Returns the rows as a table for the terminal."""
-    lines = [f"{'keras':9} {'ms/step':>8} {'min..max':>16} {'ratio':>6} {'by round: median, min..max':>27}"]
+    lines = [
+        f"{'keras':9} {'ms/step':>8} {'min..max':>16} {'ratio':>6} {'by round':>13} {'thread ms':>9} {'ratio':>6}",
+    ]
     for row in rows:
         spread = f"{1e3 * row['min_seconds']:.1f}..{1e3 * row['max_seconds']:.1f}"
-        by_round = f"{row['median_ratio_by_round']:.3f}, {row['min_ratio']:.3f}..{row['max_ratio']:.3f}"
-        lines.append(f"{row['keras']:9} {1e3 * row['seconds']:>8.1f} {spread:>16} {row['ratio']:>6.3f} {by_round:>27}")
+        by_round = f"{row['min_ratio']:.3f}..{row['max_ratio']:.3f}"
+        lines.append(
+            f"{row['keras']:9} {1e3 * row['seconds']:>8.1f} {spread:>16} {row['ratio']:>6.3f} {by_round:>13} "
+            f"{1e3 * row['thread_seconds']:>9.1f} {row['thread_ratio']:>6.3f}"
+        )
     return "\n".join(lines)
 
 
@@ -145,7 +156,7 @@ def main() -> None:
             verbose=0,
             callbacks=[clock],
         )
-        print(clock.seconds / num_steps, flush=True)
+        print(*clock.seconds / num_steps, flush=True)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,7 @@ class Trainer:
             first_epoch=0,
             num_epochs=_NUM_EPOCHS,
             augment=function if augment_on == "host" else None,
+            with_examples=augment_on == "device",
         )
         with self._strategy.scope():
             network = build_model(
