@@ -15,11 +15,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tqdm
 
 from tfaug import metrics
 from tfaug.data.split import Split, stratified_subset
 from tfaug.export import PASSES, Choice, ExportConfig, ServedModel
+from tfaug.extras import explained
+
+with explained():
+    import tqdm
 
 RULE = (
     "sum_aug: the setting with the most right answers, equal ones: fewer passes, then the lower NLL; "

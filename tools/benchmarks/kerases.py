@@ -61,7 +61,7 @@ class _Worker:
         print(num_steps, file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"{self._process.args} ended with {self._process.wait()}; its messages are above")
+            raise RuntimeError(f"{self._process.args!r} ended with {self._process.wait()}; its messages are above")
         wall, threads = map(float, answer.split())
         return wall, threads
 
