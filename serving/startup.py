@@ -75,4 +75,7 @@ def import_tensorflow() -> None:
     """Import TensorFlow once, without the noise."""
     if "tensorflow" not in sys.modules:
         with quiet_startup():
-            import tensorflow  # noqa: F401
+            import tensorflow
+
+            # Newer ones look for a driver, and print that there is none, when they are first asked for devices.
+            tensorflow.config.list_physical_devices("GPU")

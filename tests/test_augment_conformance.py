@@ -133,9 +133,9 @@ def in_xla_of_unknown_size(op: Augmentation, batch: Batch) -> Batch:
     spec = Batch(
         tf.TensorSpec([None, None, None, batch.images.shape[-1]], tf.uint8), tf.TensorSpec([None, NUM_CLASSES])
     )
-    step = (tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64))  # a plain pair is a progress too
+    step = Progress(tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64))
     function = tf.function(op, input_signature=[spec, tf.TensorSpec([2], tf.int32), step], jit_compile=True)
-    return function(batch, rng.make_seed(SEED), tuple(tf.constant(number, tf.int64) for number in PROGRESS[:2]))
+    return function(batch, rng.make_seed(SEED), Progress(*(tf.constant(number, tf.int64) for number in PROGRESS)))
 
 
 def in_xla_inside_tf_data(op: Augmentation, batch: Batch) -> Batch:

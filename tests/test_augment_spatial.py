@@ -61,14 +61,14 @@ def test_flips_may_be_vertical_and_their_probability_a_schedule() -> None:
         assert scipy.stats.binomtest(int(flips.sum()), flips.size, p).pvalue > 0.01
 
 
-def visit_at(epoch: int, num: int = 1000, seed: int = 7) -> Progress:
-    """The progress of a batch that holds the examples 0 .. num - 1."""
-    return Progress(epoch, 10, Visit(rng.make_seed(seed), epoch, tf.range(num)))
+def visit_at(epoch: int, num: int = 1000, seed: int = 7) -> Visit:
+    """The visit of a batch that holds the examples 0 .. num - 1."""
+    return Visit(epoch, 10, rng.make_seed(seed), epoch, tf.range(num))
 
 
-def flips_of(op: Flip, progress: Progress, seed: int = 1) -> np.ndarray:
-    num = progress.visit.examples.shape[0]
-    return op.sample(rng.make_seed(seed), (num, 4, 4, 1), progress)["flip"].numpy()
+def flips_of(op: Flip, visit: Visit, seed: int = 1) -> np.ndarray:
+    num = visit.examples.shape[0]
+    return op.sample(rng.make_seed(seed), (num, 4, 4, 1), visit)["flip"].numpy()
 
 
 def test_alternating_flips_show_each_side_once_in_two_epochs():
@@ -86,9 +86,8 @@ def test_alternating_flips_show_each_side_once_in_two_epochs():
 
 def test_alternating_flips_go_by_the_example_and_not_by_its_place():
     op, order = Flip(alternate=True), np.random.default_rng(0).permutation(1000)
-    progress = visit_at(1)
-    shuffled = progress._replace(visit=progress.visit._replace(examples=tf.constant(order)))
-    np.testing.assert_array_equal(flips_of(op, shuffled), flips_of(op, progress)[order])
+    shuffled = visit_at(1)._replace(examples=tf.constant(order))
+    np.testing.assert_array_equal(flips_of(op, shuffled), flips_of(op, visit_at(1))[order])
 
 
 def test_alternating_flips_give_the_same_bits_compiled():
@@ -96,8 +95,7 @@ def test_alternating_flips_give_the_same_bits_compiled():
 
     @tf.function(jit_compile=True)
     def compiled(epoch, examples):
-        progress = Progress(epoch, 10, Visit(rng.make_seed(7), epoch, examples))
-        return op.sample(rng.make_seed(1), (1000, 4, 4, 1), progress)["flip"]
+        return op.sample(rng.make_seed(1), (1000, 4, 4, 1), Visit(epoch, 10, rng.make_seed(7), epoch, examples))["flip"]
 
     for epoch in (0, 3):
         flips = compiled(tf.constant(epoch), tf.range(1000)).numpy()

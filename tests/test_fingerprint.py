@@ -100,14 +100,14 @@ def test_the_digest_is_that_of_the_images_and_the_labels_as_documented():
 
 def test_each_part_of_a_case_counts():
     cases = [
-        Case("CutMix()", shape="4x6x5x3"),
-        Case("CutMix(alpha=0.5)", shape="4x6x5x3"),
-        Case("CutMix()", 1, shape="4x6x5x3"),
-        Case("CutMix()", 2**32, shape="4x6x5x3"),
-        Case("CutMix()", shape="4x5x6x3"),
-        Case("CutMix()", shape="4x6x5x3", dtype="float32"),
-        Case("CutMix(p=Linear(0.2, 1))", shape="4x6x5x3", progress="0/2"),
-        Case("CutMix(p=Linear(0.2, 1))", shape="4x6x5x3", progress="1/2"),
+        Case("Mixup()", shape="16x6x5x3"),
+        Case("Mixup(alpha=0.5)", shape="16x6x5x3"),
+        Case("Mixup()", 1, shape="16x6x5x3"),
+        Case("Mixup()", 2**32, shape="16x6x5x3"),
+        Case("Mixup()", shape="16x5x6x3"),
+        Case("Mixup()", shape="16x6x5x3", dtype="float32"),
+        Case("Mixup(p=Linear(0.2, 1))", shape="16x6x5x3", progress="0/2"),
+        Case("Mixup(p=Linear(0.2, 1))", shape="16x6x5x3", progress="1/2"),
     ]
     assert len({fingerprint.fingerprint(case) for case in cases}) == len(cases)
 

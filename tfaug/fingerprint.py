@@ -137,7 +137,7 @@ def fingerprint(case: Case, xla: bool = False) -> str:
     step, total_steps = map(number, map(int, case.progress.split("/")))
     batch = Batch(*map(tf.constant, make_batch(case.shape, case.dtype)))
     # For ops that go by the example: the images are the first ones of a set, and each step is an epoch.
-    progress = Progress(step, total_steps, Visit(rng.make_seed(case.seed), step, tf.range(len(batch.images))))
+    progress = Visit(step, total_steps, rng.make_seed(case.seed), step, tf.range(len(batch.images)))
     try:
         parts = function(batch, rng.make_seed(case.seed), progress)
     except ConfigError:
@@ -176,7 +176,7 @@ def compare(table: Mapping[Case, str], xla: bool = False) -> Iterator[tuple[Case
         yield case, fingerprint(case, xla), expected
 
 
-def _function(text: str) -> Callable[[Batch, tf.Tensor, Progress], dict[str, tf.Tensor]]:
+def _function(text: str) -> Callable[[Batch, tf.Tensor, Any], dict[str, tf.Tensor]]:
     """Returns the op that `text` names as a function that returns what to digest, by name."""
     if text.startswith(_LAYERS):
         from tfaug.augment import layers  # it needs Keras
@@ -204,6 +204,6 @@ def _draw(op: ManifoldMixup, batch: Batch, seed: tf.Tensor, progress: Progress) 
 
 
 @functools.lru_cache(maxsize=1)  # the seeds of an op stand together in a table
-def _compiled(text: str) -> Callable[[Batch, tf.Tensor, Progress], dict[str, tf.Tensor]]:
+def _compiled(text: str) -> Callable[[Batch, tf.Tensor, Any], dict[str, tf.Tensor]]:
     """Returns `_function(text)` compiled by XLA."""
     return tf.function(_function(text), jit_compile=True, autograph=False)

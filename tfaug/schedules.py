@@ -319,39 +319,41 @@ SCHEDULES: dict[str, type] = {
 }
 
 
-class Visit(NamedTuple):
-    """Which examples a batch holds and how often they came before, for ops that go by it.
-
-    Attributes:
-      seed: int32 [2], the same at every step of the phase.
-      epoch: passes over the data that are finished, 0 or more, a number or a scalar integer tensor.
-      examples: integer [B], the number of each image in its data set: the same whenever the image comes.
-    """
-
-    seed: Any
-    epoch: Any
-    examples: Any
-
-
 class Progress(NamedTuple):
     """Where training stands in its phase.
 
     Attributes:
       step: 0 .. total_steps - 1, a number or a scalar integer tensor.
       total_steps: steps of the phase, likewise.
-      visit: which examples the batch holds; None where it is not known.
     """
 
     step: Any
     total_steps: Any
-    visit: Visit | None = None
+
+
+class Visit(NamedTuple):
+    """A progress that also says which examples the batch holds and how often they came, for ops that go by it.
+
+    Attributes:
+      step: as in `Progress`.
+      total_steps: as in `Progress`.
+      seed: int32 [2], the same at every step of the phase.
+      epoch: passes over the data that are finished, 0 or more, a number or a scalar integer tensor.
+      examples: integer [B], the number of each image in its data set: the same whenever the image comes.
+    """
+
+    step: Any
+    total_steps: Any
+    seed: Any
+    epoch: Any
+    examples: Any
 
 
 _VALUE_BITS = 16
 _CHECKED_STEPS = 1000
 
 
-def value_at(owner: object, name: str, progress: Progress | None) -> Any:
+def value_at(owner: object, name: str, progress: Progress | Visit | None) -> Any:
     """Returns the field `name` of `owner`: a number as it is, a schedule's value at `progress`.
 
     Values of a schedule are rounded to multiples of 2**-16, so that devices whose cosines differ agree.

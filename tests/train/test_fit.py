@@ -18,7 +18,7 @@ from tfaug.augment import CutMix, Flip, ManifoldMixup, PadCrop, RandAugment, Sum
 from tfaug.augment.base import Batch
 from tfaug.config import ConfigError
 from tfaug.data import DataConfig, ImageData, Split, load_data
-from tfaug.data.pipeline import augmentation_seed, evaluation_batches, progress_at, step_seed, training_batches
+from tfaug.data.pipeline import augmentation_seed, evaluation_batches, step_seed, training_batches, visit_at
 from tfaug.models import ModelConfig, StagedModel, build_model
 from tfaug.models.stages import Head, LayerMaker, Normalize
 from tfaug.schedules import Constant, Linear, OneCycle
@@ -126,7 +126,7 @@ def test_host_and_device_give_the_same_pixels_and_labels(data):
         data.train, num_classes=10, batch_size=64, seed=seed, first_epoch=0, num_epochs=1, augment=augment
     )
     for step, ((images, labels, examples), (want_images, want_labels)) in enumerate(zip(plain, hosted, strict=True)):
-        progress = progress_at(augmentation_seed(seed), step, 5, 5, examples)
+        progress = visit_at(augmentation_seed(seed), step, 5, 5, examples)
         got = augment((images, labels), step_seed(augmentation_seed(seed), step, 0), progress)
         np.testing.assert_array_equal(got.images, want_images)
         np.testing.assert_array_equal(got.labels, want_labels)

@@ -77,8 +77,8 @@ class Augmentation:
           batch: a Batch or an (images, labels) pair; or images alone, for ops that do not mix images.
             Images: uint8 or float32 [B, H, W, C], 0..255. Labels: float32 [B, K].
           seed: int32 [2], or an integer.
-          progress: (step, total_steps) of the training phase, or with the visit of the batch; needed where a field of
-            the op is a schedule or the op goes by the examples.
+          progress: (step, total_steps) of the training phase, needed where a field of the op is a schedule; or a
+            `Visit`, needed where the op goes by the examples.
 
         Returns:
           A Batch for a Batch or a pair, images for images.
@@ -100,7 +100,6 @@ class Augmentation:
         seed = tf.convert_to_tensor(rng.make_seed(int(seed)) if isinstance(seed, (int, np.integer)) else seed)
         if seed.dtype != tf.int32 or not seed.shape.is_compatible_with([2]):
             raise ValueError(f"a seed is an integer or int32 [2] (tfaug.rng), got {seed.dtype.name} {seed.shape}")
-        progress = None if progress is None else Progress(*progress)
         result = self.apply(whole, self.sample(seed, image_shape(whole.images), progress))
         return result if paired else result.images
 

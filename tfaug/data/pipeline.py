@@ -7,6 +7,7 @@ uninterrupted one would have seen.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -16,7 +17,7 @@ from tfaug.config import ConfigError
 from tfaug.data.load import Split
 from tfaug.schedules import Progress, Visit
 
-BatchFunction = Callable[[Batch, tf.Tensor, Progress], Batch]
+BatchFunction = Callable[[Batch, tf.Tensor, Any], Batch]  # the last is a Progress or a Visit
 
 
 def step_seed(seed: tf.Tensor, step: tf.Tensor | int, replica: tf.Tensor | int) -> tf.Tensor:
@@ -25,7 +26,7 @@ def step_seed(seed: tf.Tensor, step: tf.Tensor | int, replica: tf.Tensor | int) 
 
 
 def augment_replicas(
-    function: BatchFunction, batch: Batch, seed: tf.Tensor, progress: Progress, num_replicas: int
+    function: BatchFunction, batch: Batch, seed: tf.Tensor, progress: Progress | Visit, num_replicas: int
 ) -> Batch:
     """Augments each replica's equal share of a global batch by itself, as the replicas would on their devices.
 
@@ -33,7 +34,7 @@ def augment_replicas(
       function: `function(batch, seed, progress) -> batch`.
       batch: images [B, H, W, C] and labels [B, K], B a multiple of `num_replicas`.
       seed: of the phase, int32 [2].
-      progress: the step, counted from the start of the phase, the steps of the phase, and the whole batch's visit.
+      progress: the step, counted from the start of the phase, the steps of the phase and, in a `Visit`, the examples.
       num_replicas: 1 or more.
 
     Returns:
@@ -43,9 +44,8 @@ def augment_replicas(
         return function(batch, step_seed(seed, progress.step, 0), progress)
     images, labels = tf.split(batch.images, num_replicas), tf.split(batch.labels, num_replicas)
     progresses = [progress] * num_replicas
-    if progress.visit is not None:
-        examples = tf.split(progress.visit.examples, num_replicas)
-        progresses = [progress._replace(visit=progress.visit._replace(examples=share)) for share in examples]
+    if isinstance(progress, Visit):
+        progresses = [progress._replace(examples=share) for share in tf.split(progress.examples, num_replicas)]
     shares = [
         function(Batch(images[replica], labels[replica]), step_seed(seed, progress.step, replica), progresses[replica])
         for replica in range(num_replicas)
@@ -103,8 +103,8 @@ def training_batches(
     def load(step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, ...]:
         batch = Batch(tf.gather(images, rows), tf.gather(labels, rows))
         if augment is not None:
-            progress = progress_at(augment_seed, step, num_epochs * steps_per_epoch, steps_per_epoch, rows)
-            batch = augment_replicas(augment, batch, augment_seed, progress, num_replicas)
+            visit = visit_at(augment_seed, step, num_epochs * steps_per_epoch, steps_per_epoch, rows)
+            batch = augment_replicas(augment, batch, augment_seed, visit, num_replicas)
         return (batch.images, batch.labels, rows) if with_examples else (batch.images, batch.labels)
 
     batches = tf.data.Dataset.range(first_epoch, num_epochs).flat_map(epoch_of)
@@ -114,10 +114,8 @@ def training_batches(
     return batches.map(load, num_parallel_calls=2).prefetch(4).with_options(options)
 
 
-def progress_at(
-    seed: tf.Tensor, step: tf.Tensor, total_steps: int, steps_per_epoch: int, examples: tf.Tensor
-) -> Progress:
-    """Returns where a phase stands at one step.
+def visit_at(seed: tf.Tensor, step: tf.Tensor, total_steps: int, steps_per_epoch: int, examples: tf.Tensor) -> Visit:
+    """Returns where a phase stands at one step, and what it sees there.
 
     Args:
       seed: of the phase's augmentation, int32 [2].
@@ -126,7 +124,7 @@ def progress_at(
       steps_per_epoch: 1 or more.
       examples: int32 [B], the place of each image of the batch in the training set.
     """
-    return Progress(step, total_steps, Visit(seed, step // steps_per_epoch, examples))
+    return Visit(step, total_steps, seed, step // steps_per_epoch, examples)
 
 
 def augmentation_seed(seed: tf.Tensor) -> tf.Tensor:

@@ -25,8 +25,8 @@ from tfaug.data.pipeline import (
     augment_replicas,
     augmentation_seed,
     evaluation_batches,
-    progress_at,
     training_batches,
+    visit_at,
 )
 from tfaug.keras_versions import tf_variables
 from tfaug.models import StagedModel
@@ -236,7 +236,7 @@ def preview(phase: Phase, data: ImageData, seed: tf.Tensor, num_images: int) -> 
     total_steps = len(data.train) // phase.batch_size * phase.epochs
     batch = Batch(tf.constant(split.images), tf.constant(split.label_rows(data.num_classes)))
     seed, steps_per_epoch = augmentation_seed(seed), total_steps // phase.epochs
-    progress = progress_at(seed, tf.constant(total_steps // 2), total_steps, steps_per_epoch, tf.range(len(split)))
+    progress = visit_at(seed, tf.constant(total_steps // 2), total_steps, steps_per_epoch, tf.range(len(split)))
     augmented = augment_replicas(function, batch, seed, progress, 1)
     return tf.cast(tf.round(tf.cast(augmented.images[:num_images], tf.float32)), tf.uint8)
 

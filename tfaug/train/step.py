@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfaug import rng
 from tfaug.augment import ManifoldMixup
 from tfaug.augment.base import Batch, image_shape
-from tfaug.data.pipeline import BatchFunction, progress_at, step_seed
+from tfaug.data.pipeline import BatchFunction, step_seed, visit_at
 from tfaug.losses import LOSSES, smooth
 from tfaug.models import StagedModel
 from tfaug.schedules import Progress
@@ -107,7 +107,7 @@ class Learner(tf.keras.Model):
         step = tf.convert_to_tensor(self.optimizer.iterations)
         seed = step_seed(self.seed, step, tf.distribute.get_replica_context().replica_id_in_sync_group)
         if self._augment is not None:
-            progress = progress_at(self.seed, step, self.total_steps, self.steps_per_epoch, *examples)
+            progress = visit_at(self.seed, step, self.total_steps, self.steps_per_epoch, *examples)
             images, labels = self._augment(Batch(images, labels), seed, progress)
         gradients, losses, labels, logits = self._gradients_of(images, labels, seed, step)
         self.optimizer.apply_gradients(zip(gradients, self.network.trainable_variables, strict=True))

@@ -13,6 +13,8 @@ What holds for all of them:
 * `training=False`, as in `model.predict` and `model.evaluate`, gives the images back as they are. Outside a model the
   default is True. keras-cv 0.9 has no such argument and augments always. AutoContrast, Equalization, Grayscale and
   Posterization draw nothing and do their work in both cases; crops give their size in both cases.
+* `model.export` of Keras 3 does not say `training=False`, and then they augment, as Keras's own layers do; see
+  docs/keras_cv.md.
 * Randomness: a layer holds a `tf.random.Generator`, whose state each call takes and advances in one atomic step. It
   works eagerly, in `tf.data`, in a `tf.function`, under XLA and in a SavedModel; the replicas of a strategy draw
   differently if the layer is made in its scope. `seed=None` takes the system's entropy once, when the layer is made,
