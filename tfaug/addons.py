@@ -28,7 +28,7 @@ _END_OF_LIFE_BANNER = (
     "(e.g. Keras, Keras-CV, and Keras-NLP). \n\n"
     "For more information see: https://github.com/tensorflow/addons/issues/2807 \n"
 )
-# What tensorflow-addons takes from Keras by its private name; Keras 3 has no such module, tf-keras has.
+# What tensorflow-addons takes from Keras 2 by its private name; Keras 3 has no such module, tf-keras has.
 _KERAS_ENGINE = "keras.src.engine"
 
 
@@ -36,18 +36,20 @@ def _import_addons() -> Any:
     """Returns tensorflow-addons, None where it, or the Keras 2 that it needs, is not installed."""
     if importlib.util.find_spec("tensorflow_addons") is None:
         return None
-    lent = importlib.util.find_spec(_KERAS_ENGINE) is None
-    if lent and importlib.util.find_spec("tf_keras") is None:
-        return None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=re.escape(_END_OF_LIFE_BANNER) + r"\Z", category=UserWarning)
-        if not lent:
+        if importlib.util.find_spec(_KERAS_ENGINE) is not None:
             return importlib.import_module("tensorflow_addons")
+        if importlib.util.find_spec("tf_keras") is None:
+            return None
+        # It finds tf-keras in Keras's place while it is imported; what we call of it does without Keras.
+        keras, tf.keras = tf.keras, importlib.import_module("tf_keras")
         sys.modules[_KERAS_ENGINE] = importlib.import_module("tf_keras.src.engine")
         try:
             return importlib.import_module("tensorflow_addons")
         finally:
             del sys.modules[_KERAS_ENGINE]
+            tf.keras = keras
 
 
 _addons = _import_addons()
