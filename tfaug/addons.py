@@ -28,7 +28,7 @@ _END_OF_LIFE_BANNER = (
     "(e.g. Keras, Keras-CV, and Keras-NLP). \n\n"
     "For more information see: https://github.com/tensorflow/addons/issues/2807 \n"
 )
-# What tensorflow-addons takes from Keras by its private name; Keras 3 has no such module, tf-keras has.
+# What tensorflow-addons takes from Keras 2 by its private name; Keras 3 has no such module, tf-keras has.
 _KERAS_ENGINE = "keras.src.engine"
 
 
@@ -42,18 +42,22 @@ def _is_there(module: str) -> bool:
 
 def _import_addons() -> Any:
     """Returns tensorflow-addons, None where it, or the Keras 2 that it needs, is not installed."""
-    lent = not _is_there(_KERAS_ENGINE)
-    if not _is_there("tensorflow_addons") or (lent and not _is_there("tf_keras")):
+    if not _is_there("tensorflow_addons"):
         return None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=re.escape(_END_OF_LIFE_BANNER) + r"\Z", category=UserWarning)
-        if not lent:
+        if _is_there(_KERAS_ENGINE):
             return importlib.import_module("tensorflow_addons")
+        if not _is_there("tf_keras"):
+            return None
+        # It finds tf-keras in Keras's place while it is imported; what we call of it does without Keras.
+        keras, tf.keras = tf.keras, importlib.import_module("tf_keras")
         sys.modules[_KERAS_ENGINE] = importlib.import_module("tf_keras.src.engine")
         try:
             return importlib.import_module("tensorflow_addons")
         finally:
             del sys.modules[_KERAS_ENGINE]
+            tf.keras = keras
 
 
 _addons = _import_addons()
