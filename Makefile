@@ -24,11 +24,12 @@ types: setup
 unit: setup
 	$(BIN)/python -m pytest
 
-# What of the oldest lane every change is held to: the tables of conformance, training, export, serving, and the wheel.
+# What of the oldest lane every change is held to: the tables of conformance, the digests, training, export, serving, and the
+# wheel; without the longest tests, which the main lane runs.
 test-tf215:
 	@LANE=tf215 tools/setup.sh
-	.venv-tf215/bin/python -m pytest tests/test_augment_conformance.py tests/test_fingerprint.py tests/test_quantiles.py tests/train tests/test_export.py \
-	  tests/serving tests/test_wheel.py
+	.venv-tf215/bin/python -m pytest tests/test_augment_conformance.py tests/test_fingerprint.py tests/test_quantiles.py tests/train \
+	  tests/test_export.py tests/serving tests/test_wheel.py -k "not host_and_device and not tensorboard"
 
 # Keras 2 on the new TensorFlow: the layers and export.
 test-keras2:
