@@ -43,6 +43,7 @@ def digits() -> Experiment:
             Phase("refine", 6, Cosine(0.02), light, batch_size=64),
         ),
         student=Student(ModelConfig("lenet"), (Phase("distill", 40, OneCycle(0.05), light, batch_size=64),)),
+        export=ExportConfig(draws=(4, 8, 16), weights=(1 / 2, 2 / 3, 0.8)),
     )
 
 
