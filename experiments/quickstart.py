@@ -62,7 +62,9 @@ def cifar10() -> Experiment:
         model=ModelConfig("whitened"),
         phases=(sums, refine),
         student=Student(ModelConfig("whitened_small"), (distill,)),
-        export=ExportConfig(draws=(4, 8, 16), weights=(2 / 3, 0.8, 0.9), mirror=True, precision="bf16"),
+        export=ExportConfig(
+            draws=(4, 8, 16), weights=(2 / 3, 0.8, 0.9), mirror=True, num_examples=2000, precision="bf16"
+        ),
     )
 
 

@@ -78,11 +78,7 @@ class Workdir:
         return {
             "config": configs.to_dict(self.config),
             "fingerprint": self.fingerprint,
-            "versions": {
-                "tfaug": tfaug.__version__,
-                "python": platform.python_version(),
-                **_installed_versions(),
-            },
+            "versions": installed_versions(),
             "git_commit": git_commit(),
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
@@ -134,9 +130,9 @@ class StageClock:
         self._since = now
 
 
-def _installed_versions() -> dict[str, str]:
-    """Returns the version of each library that is installed."""
-    versions = {}
+def installed_versions() -> dict[str, str]:
+    """Returns the versions of tfaug, Python, and each library of its own that is installed."""
+    versions = {"tfaug": tfaug.__version__, "python": platform.python_version()}
     for name in _LIBRARIES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 
 from absl import flags
@@ -10,6 +9,7 @@ from absl import flags
 import tfaug
 from tfaug import startup
 from tfaug.config import ConfigError
+from tfaug.workdir import installed_versions
 
 COMMANDS = {"fingerprint": "print the SHA-256 of what an op makes of fixed images, or compare all with the release's"}
 
@@ -71,9 +71,6 @@ def main(command: str, arguments: Sequence[str]) -> int:
 
 def _check() -> int:
     """Compares every digest with the table's, and writes the table anew if that is asked."""
-    import numpy as np
-    import tensorflow as tf
-
     from tfaug.fingerprint import compare, read_table, write_table
 
     here, num_different = {}, 0
@@ -87,9 +84,9 @@ def _check() -> int:
             write_table(here, FLAGS.write)
         except OSError as error:
             raise ConfigError(f"--write={FLAGS.write} cannot be written: {error.strerror or error}") from None
-    versions = f"TensorFlow {tf.__version__}, numpy {np.__version__}, Python {platform.python_version()}"
+    versions = installed_versions()
+    libraries = ", ".join(f"{name} {versions[name]}" for name in ("tensorflow", "numpy", "python") if name in versions)
     how = "compiled by XLA" if FLAGS.xla else "eager"
-    print(
-        f"{len(here) - num_different} of {len(here)} digests are those of tfaug {tfaug.__version__} ({versions}, {how})"
-    )
+    equal = f"{len(here) - num_different} of {len(here)} digests"
+    print(f"{equal} are those of tfaug {tfaug.__version__} ({libraries}, {how})")
     return 1 if num_different else 0
