@@ -5,6 +5,8 @@ LANE ?= main
 export LANE
 VENV := $(if $(filter main,$(LANE)),.venv,.venv-$(LANE))
 BIN := $(VENV)/bin
+# Up to four processes side by side; a file stays whole, for its fixtures.
+PYTEST := python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 setup:
 	@tools/setup.sh
@@ -22,19 +24,19 @@ types: setup
 	$(BIN)/mypy tfaug experiments serving tools
 
 unit: setup
-	$(BIN)/python -m pytest
+	$(BIN)/$(PYTEST)
 
 # What of the oldest lane every change is held to: the tables of conformance, the digests, training, export, serving, and the
 # wheel; without the longest tests, which the main lane runs.
 test-tf215:
 	@LANE=tf215 tools/setup.sh
-	.venv-tf215/bin/python -m pytest tests/test_augment_conformance.py tests/test_fingerprint.py tests/test_quantiles.py tests/train \
+	.venv-tf215/bin/$(PYTEST) tests/test_augment_conformance.py tests/test_addons.py tests/test_fingerprint.py tests/test_quantiles.py tests/train \
 	  tests/test_export.py tests/serving tests/test_wheel.py -k "not host_and_device and not tensorboard"
 
 # Keras 2 on the new TensorFlow: the layers and export.
 test-keras2:
 	@LANE=main tools/setup.sh
-	TF_USE_LEGACY_KERAS=1 .venv/bin/python -m pytest tests/test_augment_layers.py tests/test_export.py
+	TF_USE_LEGACY_KERAS=1 .venv/bin/$(PYTEST) tests/test_augment_layers.py tests/test_export.py
 
 bench: setup
 	$(BIN)/python tools/bench.py augment --json=build/bench.json

@@ -117,6 +117,11 @@ def test_a_schedule_is_refused(op: augment.Augmentation) -> None:
         keras_cv_pipeline(augment.compose([op]))
 
 
+def test_flips_that_alternate_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"Flip.alternate is True, which keras-cv cannot follow; allowed: False"):
+        keras_cv_pipeline(augment.compose([augment.Flip(alternate=True)]))
+
+
 @pytest.mark.parametrize("name", sorted(augment.AUGMENTATIONS))
 def test_every_op_has_a_counterpart_or_is_refused_by_name(name: str) -> None:
     op = augment.AUGMENTATIONS[name]()

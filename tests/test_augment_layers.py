@@ -734,6 +734,7 @@ def test_targets_are_labels_and_labels_of_other_kinds_pass() -> None:
         (lambda: layers.CutMix(alpha=0.0), "CutMix.alpha"),
         (lambda: layers.Augment("Flop()"), "'Flop' is unknown"),
         (lambda: layers.Augment(augment.compose([augment.CutMix(p=Linear(0, 1))])), "CutMix.p .* a Keras layer cannot"),
+        (lambda: layers.Augment("Flip(alternate=True)"), "Flip.alternate is True, which a Keras layer cannot follow"),
         (lambda: layers.Augment(3), "Augment.op is 3; allowed: an op"),
     ],
 )

@@ -372,7 +372,11 @@ def test_a_cache_of_records_that_were_since_replaced_is_made_again(tmp_path: pat
     [
         (tfds.features.Image(shape=(None, None, 3)), (4, 5, 3), r"'image' is uint8 \[None, None, 3\]; allowed: uint8"),
         (tfds.features.Image(shape=(4, 5, 1), dtype=np.uint16), (4, 5, 1), r"'image' is uint16 \[4, 5, 1\]; allowed"),
-        (tfds.features.Tensor(shape=(4, 5, 3), dtype=np.uint8), (4, 5, 3), r"no one Image feature \(image: Tensor, "),
+        (
+            tfds.features.Tensor(shape=(4, 5, 3), dtype=np.uint8),
+            (4, 5, 3),
+            r"no one Image feature \(image: Tensor, label: ",
+        ),
     ],
 )
 def test_images_that_are_not_uint8_of_one_size_are_refused(

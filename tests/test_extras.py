@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 
@@ -19,13 +20,13 @@ from tfaug import extras
 WITH_TENSORFLOW = {"absl": "absl-py", "google": "protobuf", "grpc": "grpcio", "ml_dtypes": "ml-dtypes"}
 # TensorFlow 2.15 cannot be imported without tensorboard, which it brings.
 BLOCKED = sorted(set(extras.EXTRAS) - {"tensorboard"})
-BLOCK = f"""
+BLOCK = """
 import importlib.abc, importlib, json, sys
 
 class Blocker(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {BLOCKED!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+        if name.split(".")[0] in BLOCKED:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Blocker())
 """
@@ -47,9 +48,9 @@ def requirements_of(extra: str) -> set[str]:
     return names
 
 
-def run_blocked(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs code in a process in which no module of the table can be imported."""
-    command = [sys.executable, "-c", BLOCK + code, *arguments]
+def run_blocked(code: str, *arguments: str, blocked: Sequence[str] = BLOCKED) -> subprocess.CompletedProcess[str]:
+    """Runs code in a process in which no module of the table, or none of `blocked`, can be imported."""
+    command = [sys.executable, "-c", f"BLOCKED = {blocked!r}\n{BLOCK}{code}", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tiny.ROOT)
 
 
@@ -130,8 +131,19 @@ print(json.dumps(answers))
     assert ran.returncode == 0, ran.stderr
     answers = json.loads(ran.stdout.splitlines()[-1])
     assert not [name for name, said in answers.items() if said and name.startswith(("tfaug.augment", "tfaug.cli"))]
-    for name, extra in {"tfaug.data": "train", "tfaug.report": "report", "tfaug.export": "serve"}.items():
+    for name, extra in {"tfaug.data": "train", "tfaug.report": "report"}.items():
         assert f"pip install 'tfaug[{extra}]'" in answers[name]
+
+
+def test_training_needs_its_extra_alone_and_a_run_says_before_it_begins_what_the_last_stages_need(tmp_path) -> None:
+    others = ("aiohttp", "jinja2", "markupsafe", "matplotlib", "tensorflow_serving")
+    ran = run_blocked("import tfaug.run, tfaug.train.fit, tfaug.evaluate.predict, tfaug.views", blocked=others)
+    assert ran.returncode == 0, ran.stderr
+    code = "from tfaug.cli import main\nsys.exit(main(sys.argv[1:]))"
+    command = ["run", "--config=experiments.quickstart:digits", f"--workdir={tmp_path / 'run'}"]
+    ran = run_blocked(code, *command, blocked=others)
+    assert ran.returncode == 2 and "pip install 'tfaug[serve]'" in ran.stderr, ran.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_command_names_the_extra_that_it_misses(tmp_path) -> None:

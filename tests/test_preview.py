@@ -151,6 +151,16 @@ def test_a_schedule_is_drawn_at_the_progress_asked_for():
         Preview((text,), num_columns=4).blocks()
 
 
+def test_flips_that_alternate_are_drawn_as_in_the_first_epoch():
+    given = load_pictures("digits", 8)
+    (row,) = Preview(("Flip(alternate=True)",), num_rows=1, num_columns=8, progress_at=0.5).blocks()[1].rows
+    mirrored = [(image == original[:, ::-1]).all() for image, original in zip(row.images, given.images, strict=True)]
+    same = [(image == original).all() for image, original in zip(row.images, given.images, strict=True)]
+    assert all(a != b for a, b in zip(mirrored, same, strict=True)) and any(mirrored) and any(same)
+    with pytest.raises(ConfigError, match="--progress_at"):
+        Preview(("Flip(alternate=True)",), num_columns=4).blocks()
+
+
 def test_keras_cv_is_asked_where_it_is_the_engine(monkeypatch):
     asked = []
 

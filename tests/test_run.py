@@ -252,7 +252,12 @@ class Refuse(augment.Augmentation):
 def test_the_pictures_show_every_operation_that_takes_the_images(tmp_path, monkeypatch, capsys):
     """Scheduled ones as in the middle of a phase, those of another size scaled, a refusal with a note."""
     monkeypatch.setattr(augment, "AUGMENTATIONS", {"Halve": Halve, "Refuse": Refuse})
-    phases = (SimpleNamespace(name="train", augment=(augment.GradualSumAug(2), augment.CutMix(p=Linear(0, 1)))),)
+    phases = (
+        SimpleNamespace(
+            name="train",
+            augment=(augment.Flip(alternate=True), augment.GradualSumAug(2), augment.CutMix(p=Linear(0, 1))),
+        ),
+    )
     job = Job(SimpleNamespace(path=tmp_path, config=SimpleNamespace(phases=phases, seed=0)))
     job.__dict__["data"] = load_data(DataConfig(name="digits", num_train_examples=40), cache_dir=tmp_path)
     (tmp_path / "figures").mkdir()

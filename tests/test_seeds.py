@@ -11,11 +11,13 @@ import pytest
 from tests import tiny
 
 
-def write_run(folder, seed: int, accuracy: float, epochs: int = 3):
+def write_run(folder, seed: int, accuracy: float, epochs: int = 3, tensorflow: str = "2.21.0"):
     block = {"clean_accuracy": accuracy, "clean_ece": 0.1, "fgsm_accuracy": 0.2, "pgd_accuracy": 0.1}
-    served = {"plain": block, "sum_aug": {**block, "gain": {"difference": accuracy - 0.7}}}
+    gain = {"difference": accuracy - 0.7, "ci95": [accuracy - 0.71, accuracy - 0.69]}
+    served = {"plain": block, "sum_aug": {**block, "gain": gain}}
+    chosen = {"choice": {"default": "plain", "num_draws": 8, "weight": 2 / 3}}
     summary = {
-        "phases": {"train": {"served": served}},
+        "phases": {"train": {"served": served, "test_time": chosen}},
         "served": served,
         "student": {"test_accuracy": 0.5},
         "gap": {"difference": 0.25},
@@ -23,7 +25,8 @@ def write_run(folder, seed: int, accuracy: float, epochs: int = 3):
     }
     folder.mkdir()
     (folder / "summary.json").write_text(json.dumps(summary))
-    (folder / "config.json").write_text(json.dumps({"config": {"seed": seed, "epochs": epochs}}))
+    description = {"config": {"seed": seed, "epochs": epochs}, "versions": {"tensorflow": tensorflow}}
+    (folder / "config.json").write_text(json.dumps(description))
     return str(folder)
 
 
@@ -43,11 +46,15 @@ def test_the_table_holds_mean_standard_deviation_and_range(tmp_path):
     assert "| whole run, minutes | 11.0 | 1.0 | 10.0 to 12.0 |" in ran.stdout
 
 
-@pytest.mark.parametrize("case", ["one run", "other settings", "unfinished"])
+@pytest.mark.parametrize("case", ["one run", "other settings", "other versions", "a seed twice", "unfinished"])
 def test_runs_that_cannot_be_compared_are_refused(tmp_path, case):
     folders = [write_run(tmp_path / "a", 0, 0.8)]
     if case == "other settings":
         folders.append(write_run(tmp_path / "b", 1, 0.8, epochs=4))
+    if case == "other versions":
+        folders.append(write_run(tmp_path / "b", 1, 0.8, tensorflow="2.15.1"))
+    if case == "a seed twice":
+        folders.append(write_run(tmp_path / "b", 0, 0.8))
     if case == "unfinished":
         (tmp_path / "c").mkdir()
         folders.append(str(tmp_path / "c"))
@@ -69,6 +76,7 @@ def test_a_study_keeps_its_rows_and_its_page_is_made_from_them(tmp_path):
     assert text.startswith("# What was asked\n") and (study / "rows.csv").read_text().startswith(first_rows)
     assert "## two (n = 3 runs)" in text and "## one (n = 2 runs)" in text
     assert "| teacher, refined: plain accuracy, % | 82.00 | 2.65 | 80.00 to 85.00 |" in text
+    assert "| train | 2 | plain | 8, 0.67 | +15.00 (+14.00 to +16.00) |  |" in text
     assert "| teacher, refined: plain accuracy, % | 80.50 | 0.71 | 80.00 to 81.00 |" in text
     (study / "rows.csv").write_text(first_rows.replace("0.85", "0.82"))
     other = tmp_path / "page.md"

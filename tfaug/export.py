@@ -28,9 +28,6 @@ from tfaug.files import atomic_directory, read_json, write_json
 from tfaug.keras_versions import tf_variables
 from tfaug.models.stages import POLICIES
 
-with explained():
-    from tensorflow_serving.apis import prediction_log_pb2
-
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 INFO_FILE = "assets.extra/tfaug.json"
 # Rows that go through the model at once: bounds the memory of a large batch with many draws.
@@ -290,6 +287,9 @@ def mean_prediction(log_probs: tf.Tensor) -> dict[str, tf.Tensor]:
 
 def _write_warmup(path: pathlib.Path, signatures: Iterable[str], images: np.ndarray) -> None:
     """Writes one predict request per signature in TensorFlow Serving's warm-up format."""
+    with explained():
+        from tensorflow_serving.apis import prediction_log_pb2
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for name in signatures:

@@ -78,8 +78,15 @@ class Case:
 
     @classmethod
     def read(cls, text: str) -> Case:
-        """Returns the case whose `str` is `text`."""
-        seed, shape, dtype, progress, op = text.split(maxsplit=4)
+        """Returns the case whose `str` is `text`.
+
+        Raises:
+          ValueError: if it is not five words: seed, shape, dtype, progress and op.
+        """
+        words = text.split(maxsplit=4)
+        if len(words) != 5:
+            raise ValueError(f"case is {text!r}; allowed: SEED SHAPE DTYPE PROGRESS OP")
+        seed, shape, dtype, progress, op = words
         return cls(op, int(seed), shape, dtype, progress)
 
 
@@ -153,14 +160,17 @@ def fingerprint(case: Case, xla: bool = False) -> str:
 
 
 def read_table(path: str | os.PathLike[str] = TABLE) -> dict[Case, str]:
-    """Reads a table of digests; lines that start with `#` are comments.
+    """Reads a table of digests; empty lines and those that start with `#` are comments.
 
     Returns:
       Case -> digest, in the table's order.
+
+    Raises:
+      ValueError: if a line is not a digest and a case.
     """
     lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
-    split = (line.split(maxsplit=1) for line in lines if not line.startswith("#"))
-    return {Case.read(text): digest for digest, text in split}
+    split = (line.partition(" ") for line in lines if line.strip() and not line.startswith("#"))
+    return {Case.read(text): digest for digest, _, text in split}
 
 
 def write_table(table: Mapping[Case, str], path: str | os.PathLike[str]) -> None:

@@ -18,6 +18,13 @@ KERAS_3 = hasattr(tf.keras, "Variable")  # Keras 2 has no variables of its own a
 OPTIMIZER_SETTINGS: dict[str, Any] = {} if KERAS_3 else {"jit_compile": False}
 
 
+def momentum_of(optimizer: tf.keras.optimizers.SGD, variable: Any) -> Any:
+    """Returns the momentum that an optimizer keeps for a weight, a variable of the weight's shape."""
+    if KERAS_3:
+        return optimizer.momentums[optimizer._get_variable_index(variable)]
+    return optimizer.momentums[optimizer._index_dict[optimizer._var_key(variable)]]
+
+
 def takes_training(layer: tf.keras.layers.Layer) -> bool:
     """Tells whether the layer's `call` has the argument `training`."""
     return "training" in inspect.signature(layer.call).parameters

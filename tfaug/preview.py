@@ -25,7 +25,7 @@ from tfaug.data.load import load_first
 from tfaug.extras import explained
 from tfaug.report import sheet
 from tfaug.report.sheet import Block, Row
-from tfaug.schedules import Progress
+from tfaug.schedules import Progress, Visit
 
 with explained():
     from PIL import Image
@@ -208,7 +208,10 @@ class Preview:
 
                 images, labels = keras_cv_pipeline(variant.op)(*batch)
             else:
-                images, labels = variant.op(batch, variant.seed, variant.progress)
+                progress: Visit | None = None
+                if variant.progress is not None:  # as in the first epoch, for an op that goes by the example
+                    progress = Visit(*variant.progress, variant.seed, 0, tf.range(len(given.images)))
+                images, labels = variant.op(batch, variant.seed, progress)
         except ConfigError:
             raise
         except (ValueError, tf.errors.InvalidArgumentError) as error:

@@ -15,7 +15,7 @@ _LARGE_ALPHA = 1e5
 
 
 def exp(x: np.ndarray) -> np.ndarray:
-    """Returns e**x for float64 x, to 1e-15 of it; 0 where x is below -700."""
+    """Returns e**x for float64 x up to 709, to 1e-15 of it; 0 where x is below -700."""
     x = np.maximum(x, -745.0)
     twos = np.rint(x / _LN2)
     rest = (x - twos * _LN2_HIGH) - twos * _LN2_LOW

@@ -22,16 +22,20 @@ from tfaug.evaluate.predict import evaluate_models
 from tfaug.experiment import Experiment
 from tfaug.export import Choice, export_model, select_bank
 from tfaug.models import ModelConfig, StagedModel, build_model
-from tfaug.report import write_report
-from tfaug.schedules import Progress
-from tfaug.serving import client
+from tfaug.schedules import Visit
 from tfaug.train import fit
 from tfaug.train.phases import Phase
 from tfaug.train.strategy import mirrored_strategy
 from tfaug.views import choose_test_time
 from tfaug.workdir import Workdir
 
-STAGES = ("train", "export", "evaluate", "report")
+# Each stage, and the module that it alone needs: imported with the stage, or by a longer command before it begins.
+STAGES = {
+    "train": "tfaug.train",
+    "export": "tensorflow_serving.apis.prediction_log_pb2",
+    "evaluate": "tfaug.serving.client",
+    "report": "tfaug.report",
+}
 
 
 class Job:
@@ -170,7 +174,7 @@ class Job:
                 while op.output_shape((count, height, width, channels))[0] < columns:
                     count += columns
                 batch = augment.Batch(tf.constant(split.images[:count]), tf.constant(labels[:count]))
-                drawn = op(batch, seed, Progress(1, 2)).images[:columns]
+                drawn = op(batch, seed, Visit(1, 2, seed, 1, tf.range(count))).images[:columns]
             except ValueError as error:
                 print(f"[tfaug] figures/augmentations.npz leaves out {name}: {error}", file=sys.stderr)
                 continue
@@ -304,6 +308,8 @@ class Job:
         if target:
             yield target
             return
+        from tfaug.serving import client
+
         with client.start_server(self.exported()) as server:
             yield server.grpc_target
 
@@ -323,5 +329,7 @@ class Job:
 
     def report(self) -> pathlib.Path:
         """Writes report.html and summary.json from what the other stages left on disk."""
+        from tfaug.report import write_report
+
         with self.workdir.stage("report"):
             return write_report(self.path)

@@ -332,7 +332,7 @@ class Progress(NamedTuple):
 
 
 class Visit(NamedTuple):
-    """A progress that also says which examples the batch holds and how often they came, for ops that go by it.
+    """A progress that also says which examples the batch holds and in which epoch, for ops that go by it.
 
     Attributes:
       step: as in `Progress`.

@@ -6,6 +6,7 @@ n and a suit a model depends on how it was trained, so they are measured on vali
 * `sum_aug` gets the n and a with the most right answers; equal ones: the fewer passes, then the lower NLL.
 * `serving_default` is, of plain, mirror and that sum, the one with the fewest forward passes whose accuracy cannot be
   told from the best one's: the 95 % interval of the paired difference holds 0. So plain is served unless a gain shows.
+  That the sum is the best of several on the same images is not corrected for: what it gains is seen on the test set.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ with explained():
 RULE = (
     "sum_aug: the setting with the most right answers, equal ones: fewer passes, then the lower NLL; "
     "serving_default: of plain, mirror and sum_aug the fewest passes among those whose paired difference of accuracy "
-    "from the best has a 95 % interval that holds 0"
+    "from the best has a 95 % interval that holds 0 (not corrected for the choice of that sum)"
 )
 # Mixed rows that are asked at once: bounds the memory, and how long the progress bar stands still.
 _ROWS_PER_STEP = 2048
@@ -107,6 +108,9 @@ def choose_views(views: Sequence[View], labels: np.ndarray) -> Choice:
     Returns:
       The n and a of the best sum, and the default.
 
+    Raises:
+      ValueError: if there is no sum.
+
     Example:
       >>> right, wrong = [0.9, 0.1], [0.1, 0.9]
       >>> views = [View("plain", [right, right]), View("sum_aug", [right, wrong], 8, 0.5)]
@@ -114,6 +118,9 @@ def choose_views(views: Sequence[View], labels: np.ndarray) -> Choice:
       Choice(num_draws=8, weight=0.5, default='plain')
     """
     correct = {view: metrics.correct_predictions(view.probs, labels) for view in views}
+
+    if not any(view.mode == "sum_aug" for view in views):
+        raise ValueError(f"views have the modes {', '.join(view.mode for view in views) or 'none'}; sum_aug is missing")
 
     def rank(view: View) -> tuple[float, int, float]:
         return -int(correct[view].sum()), view.passes, metrics.nll(view.probs, labels)

@@ -20,7 +20,7 @@ import io
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from tfaug import files, metrics
 
@@ -58,43 +58,66 @@ USAGE = (
     "usage: python tools/seeds.py WORKDIR WORKDIR ... (two or more finished runs)\n"
     "       python tools/seeds.py --study=FOLDER [--page=PAGE] [ARM=WORKDIR,WORKDIR,... ...]"
 )
+# Of each model: what was chosen on validation images, and what that gains on test images.
+CHOICE = ("test_time.choice.default", "test_time.choice.num_draws", "test_time.choice.weight")
+GAINS = ("served.sum_aug.gain", "served.mirror.gain")
 _FIELDS = ("arm", "seed", "metric", "value")
 _TABLES = "<!-- tables -->"
+
+
+Run: TypeAlias = dict[str, Any]  # the seed, and the values by their path in summary.json
 
 
 class BadRuns(Exception):
     """Runs that are not finished, or cannot be compared."""
 
 
-def look_up(summary: Mapping[str, Any], path: str) -> float | None:
-    """Returns the number at a dotted path of a summary; None where there is none, as of views that were not asked."""
+def _number(value: Any) -> float | str:
+    """Returns a value of a row: a float, or the name of a choice."""
+    try:
+        return float(value)
+    except ValueError:
+        return str(value)
+
+
+def look_up(summary: Mapping[str, Any], path: str) -> Any:
+    """Returns the value at a dotted path of a summary; None where there is none, as of views that were not asked."""
     value: Any = summary
     for key in path.split("."):
-        value = None if value is None else value.get(key)
-    return None if value is None else float(value)
+        value = value[int(key)] if isinstance(value, list) else (value or {}).get(key)
+    return value
 
 
-def read_runs(folders: Sequence[str]) -> list[dict[str, float]]:
-    """Returns of each finished run its seed and its numbers, by their path in summary.json.
+def read_runs(folders: Sequence[str]) -> list[Run]:
+    """Returns of each finished run its seed and its values, by their path in summary.json.
 
     Raises:
-      BadRuns: if one is not finished, or they differ in more than the seed.
+      BadRuns: if one is not finished, or they differ in another way than by a seed of each its own.
     """
-    configs, runs = [], []
+    settings, runs = [], []
     for folder in map(pathlib.Path, folders):
         if not (folder / "summary.json").exists():
             raise BadRuns(f"{folder} holds no summary.json; finish it with `tfaug run` first")
-        config = files.read_json(folder / "config.json")["config"]
-        configs.append({**config, "seed": None})
-        summary = files.read_json(folder / "summary.json")
-        numbers = {path: look_up(summary, path) for _, path, _, _ in ROWS}
-        runs.append({"seed": config["seed"], **{path: value for path, value in numbers.items() if value is not None}})
-    if any(config != configs[0] for config in configs):
-        raise BadRuns("the workdirs hold runs that differ in more than the seed")
+        description = files.read_json(folder / "config.json")
+        config, summary = description["config"], files.read_json(folder / "summary.json")
+        settings.append(({**config, "seed": None}, description["versions"]))
+        models = [f"phases.{name}" for name in summary["phases"]] + ["student"]
+        paths = [path for _, path, _, _ in ROWS] + [f"{model}.{path}" for model in models for path in CHOICE]
+        for gain in (f"{model}.{gain}" for model in models for gain in GAINS):
+            paths += [f"{gain}.difference", f"{gain}.ci95.0", f"{gain}.ci95.1"]
+        found = {path: look_up(summary, path) for path in paths}
+        values = {path: _number(value) for path, value in found.items() if value is not None}
+        runs.append({"seed": config["seed"], **values})
+    if any(found != settings[0] for found in settings):
+        raise BadRuns(
+            "the workdirs hold runs that differ in more than the seed: in settings or in versions of libraries"
+        )
+    if len({run["seed"] for run in runs}) < len(runs):
+        raise BadRuns(f"the workdirs hold runs of the seeds {[run['seed'] for run in runs]}; allowed: each seed once")
     return runs
 
 
-def table(runs: Sequence[Mapping[str, float]]) -> str:
+def table(runs: Sequence[Run]) -> str:
     """Returns a Markdown table of mean, standard deviation and range over the runs, one row per number.
 
     What a run does not have is left out.
@@ -110,7 +133,28 @@ def table(runs: Sequence[Mapping[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def overview(arms: Mapping[str, list[dict[str, float]]]) -> str:
+def views_table(runs: Sequence[Run]) -> str:
+    """Returns a Markdown table of the test-time views: one row per model and run; empty where none were measured."""
+    models = dict.fromkeys(
+        path.removesuffix(f".{CHOICE[0]}") for run in runs for path in run if path.endswith(CHOICE[0])
+    )
+    lines = [
+        "| model | seed | serves | Sum-Aug: n, a | Sum-Aug minus plain | mirror minus plain |",
+        "| --- |" + " --- |" * 5,
+    ]
+    for model in models:
+        for run in runs:
+            default, draws, weight = (run.get(f"{model}.{path}") for path in CHOICE)
+            cells = [model.removeprefix("phases."), str(run["seed"]), str(default), f"{draws:g}, {weight:.2f}"]
+            for gain in GAINS:
+                keys = [f"{model}.{gain}.{key}" for key in ("difference", "ci95.0", "ci95.1")]
+                points = [100 * run[key] for key in keys if key in run]
+                cells.append("{:+.2f} ({:+.2f} to {:+.2f})".format(*points) if len(points) == len(keys) else "")
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) if models else ""
+
+
+def overview(arms: Mapping[str, list[Run]]) -> str:
     """Returns a Markdown table of mean ± standard deviation, one row per number and one column per arm."""
     lines = ["| | " + " | ".join(f"`{arm}`, n = {len(runs)}" for arm, runs in arms.items()) + " |"]
     lines.append("| --- |" + " --- |" * len(arms))
@@ -139,29 +183,37 @@ def fill_page(page: pathlib.Path, folder: pathlib.Path, text: str) -> None:
         pathlib.Path(partial).write_text(f"{before}{start}{text}\n{end}{after}", encoding="utf-8")
 
 
-def read_rows(path: pathlib.Path) -> dict[str, list[dict[str, float]]]:
+def read_rows(path: pathlib.Path) -> dict[str, list[Run]]:
     """Returns the runs of each arm of a study; none where there is no file."""
-    runs: dict[str, dict[str, dict[str, float]]] = {}
+    runs: dict[str, dict[str, Run]] = {}
     if path.exists():
         with open(path, newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 run = runs.setdefault(row["arm"], {}).setdefault(row["seed"], {"seed": int(row["seed"])})
-                run[row["metric"]] = float(row["value"])
+                run[row["metric"]] = _number(row["value"])
     return {arm: list(by_seed.values()) for arm, by_seed in runs.items()}
 
 
-def write_study(folder: pathlib.Path, arms: Mapping[str, list[dict[str, float]]]) -> None:
+def write_study(folder: pathlib.Path, arms: Mapping[str, list[Run]]) -> None:
     """Writes rows.csv and the page's tables."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_FIELDS)
     for arm, runs in arms.items():
         for run in runs:
-            writer.writerows((arm, run["seed"], metric, repr(v)) for metric, v in run.items() if metric != "seed")
+            writer.writerows(
+                (arm, run["seed"], metric, v if isinstance(v, str) else repr(v))
+                for metric, v in run.items()
+                if metric != "seed"
+            )
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / "README.md"
     head = page.read_text(encoding="utf-8").partition(_TABLES)[0] if page.exists() else f"# {folder.name}\n\n"
-    tables = [f"## {arm} (n = {len(runs)} runs)\n\n{table(runs)}\n" for arm, runs in arms.items()]
+    tables = []
+    for arm, runs in arms.items():
+        tables.append(f"## {arm} (n = {len(runs)} runs)\n\n{table(runs)}\n")
+        if views := views_table(runs):
+            tables.append(f"Test-time views, run by run; points on test images, paired bootstrap, 95 %:\n\n{views}\n")
     for path, content in ((folder / "rows.csv", text.getvalue()), (page, f"{head}{_TABLES}\n\n" + "\n".join(tables))):
         with files.atomic_file(path) as partial:
             pathlib.Path(partial).write_text(content, encoding="utf-8")

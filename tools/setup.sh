@@ -15,7 +15,15 @@ newest=${versions%% *}
 lock=requirements/$lane.lock
 mark=$venv/.complete
 sum=$(cat "$lock" setup.cfg pyproject.toml | cksum)
-if [ -f "$mark" ] && [ "$(cat "$mark")" = "$sum" ] && "$venv/bin/python" -c '' 2>/dev/null; then exit 0; fi
+version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
+wanted=$versions
+if [ -n "${PYTHON:-}" ]; then
+  wanted=$(version_of "$PYTHON") || { echo "[setup] PYTHON is $PYTHON, which does not run" >&2; exit 2; }
+  case " $versions " in *" $wanted "*) ;; *) echo "[setup] PYTHON is $PYTHON, Python $wanted; allowed with LANE=$lane: $versions" >&2; exit 2 ;; esac
+fi
+if [ -f "$mark" ] && [ "$(cat "$mark")" = "$sum" ]; then
+  case " $wanted " in *" $(version_of "$venv/bin/python") "*) exit 0 ;; esac
+fi
 
 # Sets `python` to the first of the candidates that runs and is one of `versions`. A pyenv shim may be there and not run.
 python=
@@ -32,7 +40,7 @@ find_newest() {
   done
   find_python python3 python
 }
-find_python ${PYTHON:-} || find_newest || true
+if [ -n "${PYTHON:-}" ]; then python=$(command -v "$PYTHON"); else find_newest || true; fi
 
 echo "[setup] making $venv from $lock (a minute or two where nothing is cached)"
 rm -rf "$venv"

@@ -78,7 +78,7 @@ def keras_cv_pipeline(ops: Augmentation | Iterable[Augmentation]) -> Pipeline:
 
 
 def check_unscheduled(op: Augmentation, who: str) -> None:
-    """Checks that no field of an op, or of the ops that it is composed of, is a schedule.
+    """Checks that no op, nor one that it is composed of, goes by the progress: a schedule, or flips that alternate.
 
     Args:
       op: the op.
@@ -93,6 +93,8 @@ def check_unscheduled(op: Augmentation, who: str) -> None:
             if isinstance(value, tuple(SCHEDULES.values())):
                 name = f"{type(part).__name__}.{field.name}"
                 raise ConfigError(f"{name} is {value!r}, which {who} cannot follow; allowed: a number")
+        if isinstance(part, Flip) and part.alternate:
+            raise ConfigError(f"Flip.alternate is True, which {who} cannot follow; allowed: False")
 
 
 def _flatten(ops: Iterable[Augmentation]) -> list[Augmentation]:

@@ -31,12 +31,13 @@ _ROOT_BITS = 8
 
 @dataclass(frozen=True)
 class Flip(Augmentation):
-    """Mirrors each image with probability `p`, or every other time that it comes.
+    """Mirrors each image with probability `p`, or in every other epoch.
 
-    With `alternate`, an image is mirrored in every other epoch; whether in the even or the odd ones follows from its
-    number and the phase's seed. So two epochs show each image once as it is and once mirrored, where independent draws
-    show a quarter of them twice mirrored and a quarter never. It needs a progress that says which examples the batch
-    holds, a `tfaug.schedules.Visit`; training passes one.
+    With `alternate`, whether an image is mirrored in the even or the odd epochs follows from its number and the phase's
+    seed. So two epochs that hold an image show it once as it is and once mirrored, where independent draws show a
+    quarter of the images twice mirrored and a quarter never. (An epoch may leave out the rest of a division into
+    batches.) It needs a progress that says which examples the batch holds, a `tfaug.schedules.Visit`; training passes
+    one.
 
     Images of any dtype and size keep both; labels pass.
 

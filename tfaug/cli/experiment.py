@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pathlib
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from absl import flags
 from tfaug import config as configs
 from tfaug import startup
 from tfaug.config import ConfigError
+from tfaug.extras import explained
 
 COMMANDS = {
     "run": "everything below in order: train, export, evaluate through a served endpoint, report",
@@ -73,11 +75,15 @@ def main(command: str, arguments: Sequence[str]) -> int:
     config = configs.load(FLAGS.config, FLAGS.set)
     startup.use_devices(deterministic=config.deterministic, num_cpu_devices=FLAGS.cpu_devices)
 
-    from tfaug.report import short_table
     from tfaug.run import STAGES, Job
     from tfaug.serving.errors import ServingError
     from tfaug.train.callbacks import NonFiniteLoss
     from tfaug.workdir import Workdir
+
+    stages = tuple(STAGES) if command == "run" else (command,)
+    with explained():
+        for stage in stages:
+            importlib.import_module(STAGES.get(stage, "tfaug.run"))
 
     workdir = Workdir(FLAGS.workdir, config)
     job = Job(workdir)
@@ -86,7 +92,7 @@ def main(command: str, arguments: Sequence[str]) -> int:
     with workdir.lock():
         workdir.add_seconds("start-up", time.perf_counter() - started)
         try:
-            for stage in STAGES if command == "run" else (command,):
+            for stage in stages:
                 if stage == "evaluate":
                     job.evaluate(FLAGS.endpoint)
                 else:
@@ -96,6 +102,7 @@ def main(command: str, arguments: Sequence[str]) -> int:
             return 1
     if command in ("run", "report"):
         from tfaug import files
+        from tfaug.report import short_table
 
         print(short_table(files.read_json(workdir.path / "summary.json")))
         print(f"\nreport: {workdir.path / 'report.html'}")

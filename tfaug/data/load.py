@@ -387,7 +387,7 @@ def _find_features(builder: Any, name: str) -> _Keys:
             return supervised[0]
         if common in keys or len(keys) == 1:
             return common if common in keys else keys[0]
-        described = ", ".join(f"{key}: {type(feature).__name__}" for key, feature in features.items())
+        described = ", ".join(f"{key}: {type(feature).__name__}" for key, feature in sorted(features.items()))
         raise ConfigError(
             f"data set {name!r} has no one {kind.__name__} feature ({described}); allowed: image classification"
         )

@@ -123,6 +123,9 @@ def visit_at(seed: tf.Tensor, step: tf.Tensor, total_steps: int, steps_per_epoch
       total_steps: of the phase.
       steps_per_epoch: 1 or more.
       examples: int32 [B], the place of each image of the batch in the training set.
+
+    Returns:
+      The progress that an augmentation takes.
     """
     return Visit(step, total_steps, seed, step // steps_per_epoch, examples)
 

@@ -10,7 +10,7 @@ import pathlib
 import sys
 import zipfile
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -25,10 +25,11 @@ from tfaug.files import atomic_file
 with explained():
     import tqdm
 
+if TYPE_CHECKING:
     from tfaug.serving.client import Client, RestClient
 
-# Signature asked in each mode, to which `_uint8` is added where the images are uint8.
-MODES = {"plain": "plain", "mirror": "mirror", "sum_aug": "sum_aug"}
+# Signatures that may be asked, to which `_uint8` is added where the images are uint8.
+MODES = ("plain", "mirror", "sum_aug")
 # Modes in which attacked images are asked.
 _ATTACKED_MODES = ("plain", "sum_aug")
 # Sum-Augmentation multiplies a batch by its draws, so a batch may take long on a small machine.
@@ -169,7 +170,7 @@ def predict_set(
     }
     if is_written(path, full_key):
         return read_predictions(path)
-    signature = MODES[mode] + ("_uint8" if images.dtype == np.uint8 else "")
+    signature = mode + ("_uint8" if images.dtype == np.uint8 else "")
     label = f"{model_name} {pathlib.Path(path).stem}"
     with tqdm.tqdm(total=len(images), desc=label, unit="image", disable=None if progress else True, leave=False) as bar:
         answer = client.predict(
@@ -318,6 +319,9 @@ def evaluate_models(
     ):
         if names:
             raise ValueError(f"{what} does not fit models: {', '.join(sorted(names))}; models: {', '.join(models)}")
+    with explained():
+        from tfaug.serving.client import Client
+
     sets = {"test": test} if shifted is None else {"test": test, "shifted": shifted}
     subset = test.take(stratified_subset(test.labels, config.num_attack_examples, seed=config.seed))
     with Client(endpoint_target, timeout_s=_TIMEOUT_S) as client:

@@ -17,6 +17,11 @@ POLICIES = {"fp32": "float32", "bf16": "mixed_bfloat16"}
 class KaimingNormal(tf.keras.initializers.Initializer):
     """Draws weights from N(0, scale^2 2 / fan) with numpy: the bits depend on the seed alone, not on the device.
 
+    Args:
+      seed: whole numbers, as of numpy's SeedSequence.
+      mode: which fan, `fan_in` or `fan_out`.
+      scale: factor of the deviation.
+
     Source: He et al. 2015 (Delving deep into rectifiers), equations 10 (fan_in) and 14 (fan_out).
     """
 
@@ -294,7 +299,7 @@ class StagedModel(tf.keras.Model):
         """Sets what is computed from the training images before training, in the stages that have such a thing.
 
         Args:
-          images: uint8 [N, H, W, C]; the first 5,000 are used.
+          images: uint8 [N, H, W, C] in any order that does not go by the class; the first 5,000 are used.
         """
         for stage in self.stages:
             if hasattr(stage, "adapt"):

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import tensorflow as tf
 
 from tfaug.config import check_range
-from tfaug.keras_versions import OPTIMIZER_SETTINGS
+from tfaug.keras_versions import OPTIMIZER_SETTINGS, momentum_of
 
 # The quintic whose iteration brings singular values of 0..1 near 1 (Jordan 2024).
 _QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -47,7 +47,7 @@ class Muon:
 
         m <- other_momentum m + g + decay / q' v,   v <- v - q (g + decay / q' v + other_momentum m),   q' = q / rate
 
-    so that a step takes `rate decay` of v away, whatever its own rate.
+    so that in the long run a step takes `rate decay / (1 - other_momentum)` of v away, whatever its own rate.
 
     Attributes:
       momentum: of kernels, 0..1.
@@ -93,15 +93,17 @@ class MuonOptimizer(tf.keras.optimizers.SGD):
         super().__init__(rate, 0.5, name="muon", **OPTIMIZER_SETTINGS)
         self._settings = settings
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the settings beside those of SGD."""
-        return {**super().get_config(), "settings": dataclasses.asdict(self._settings)}
-
     def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: Any = None) -> None:
-        """Takes one step; Keras 2 leaves the rate to the optimizer, Keras 3 hands it over."""
+        """Takes one step; Keras 2 leaves the rate to the optimizer, Keras 3 hands it over.
+
+        Args:
+          gradient: float, of the variable's shape.
+          variable: a weight: a kernel if it has four axes, a classifier if it has two, else a vector.
+          learning_rate: scalar, of kernels; None takes the optimizer's.
+        """
         settings = self._settings
         rate = tf.cast(self.learning_rate if learning_rate is None else learning_rate, tf.float32)
-        m = self._momentum_of(variable)
+        m = momentum_of(self, variable)
         value, gradient = tf.convert_to_tensor(variable), tf.cast(gradient, tf.float32)
         if len(variable.shape) == 4:
             m.assign(settings.momentum * m + gradient)
@@ -113,12 +115,6 @@ class MuonOptimizer(tf.keras.optimizers.SGD):
         gradient += settings.decay / factor * value
         m.assign(settings.other_momentum * m + gradient)
         variable.assign(value - rate * factor * (gradient + settings.other_momentum * m))
-
-    def _momentum_of(self, variable: Any) -> Any:
-        """Returns the momentum of a weight; Keras 2 and 3 number the weights each in its own way."""
-        if hasattr(self, "_get_variable_index"):
-            return self.momentums[self._get_variable_index(variable)]
-        return self.momentums[self._index_dict[self._var_key(variable)]]
 
 
 def orthogonalize(kernel: tf.Tensor, num_iterations: int) -> tf.Tensor:

@@ -14,7 +14,7 @@ from tfaug.config import ConfigError, check_choice, check_range
 from tfaug.losses import LOSSES
 from tfaug.models import ModelConfig
 from tfaug.schedules import Schedule
-from tfaug.train.optimizers import SGD, Optimizer
+from tfaug.train.optimizers import SGD, Muon, Optimizer
 
 AUGMENT_ON = ("host", "device")
 PRECISIONS = ("bf16", "fp32")
@@ -34,7 +34,8 @@ class Phase:
       loss: `cross_entropy` or `binary_cross_entropy`, on soft labels.
       label_smoothing: share of each label that is spread evenly over the classes in the training loss, 0 to below 1.
       optimizer: `SGD(...)` or `Muon(...)`.
-      weight_decay: L2 penalty added to every gradient (coupled, as in the papers' PyTorch code), 0 or more.
+      weight_decay: L2 penalty added to every gradient (coupled, as in the papers' PyTorch code), 0 or more; 0 with
+        `Muon`, which has its own.
       augment_on: `host` (in tf.data) or `device` (inside the train step): the same pixels and labels for one seed.
       engine: `tfaug`, or `keras_cv` for keras-cv's own layers in tf.data (for comparison; host only).
       mix_features: mixes features and labels inside the network, after `augment`; None leaves them.
@@ -63,6 +64,11 @@ class Phase:
         check_choice(self, "loss", LOSSES)
         check_choice(self, "augment_on", AUGMENT_ON)
         check_choice(self, "engine", ENGINES)
+        if isinstance(self.optimizer, Muon) and self.weight_decay:
+            raise ConfigError(
+                f"Phase.weight_decay is {self.weight_decay!r} with {self.optimizer!r}, which has a decay of its own; "
+                "allowed: weight_decay=0"
+            )
         if self.engine == "keras_cv" and self.augment_on == "device":
             raise ConfigError(
                 "Phase.engine is 'keras_cv' with augment_on 'device'; keras-cv's layers do not compile under XLA: "
@@ -92,7 +98,7 @@ def resolve_schedules(phases: tuple[Phase, ...]) -> list[Schedule]:
 
     Raises:
       ConfigError: if the first phase has no schedule, or the rate to go on at is less than a ten-thousandth of the
-        highest of its phase.
+        highest of its phase, or would be another one if the phase had more steps (as at the end of a fall to zero).
     """
     resolved: list[Schedule] = []
     for index, phase in enumerate(phases):
@@ -104,7 +110,7 @@ def resolve_schedules(phases: tuple[Phase, ...]) -> list[Schedule]:
         total_steps = 1_000
         last = float(resolved[-1].last(total_steps))
         highest = max(float(resolved[-1].value(step, total_steps)) for step in range(total_steps))
-        if last < 1e-4 * highest:
+        if last < 1e-4 * highest or float(resolved[-1].last(10 * total_steps)) < 0.9 * last:
             raise ConfigError(
                 f"phases.{index} ({phase.name}) goes on at the last learning rate of {phases[index - 1].name}, "
                 f"which is {last:g}; state a small one: schedule=Constant(0.01)"
@@ -140,6 +146,11 @@ class Student:
         check_choice(self, "direction", ("teacher_student", "student_teacher"))
         check_phases(self.phases)
         for index, phase in enumerate(self.phases):
+            if phase.loss != "cross_entropy":
+                raise ConfigError(
+                    f"Student.phases.{index}.loss is {phase.loss!r}; a student learns by the loss of distillation; "
+                    "allowed: 'cross_entropy'"
+                )
             if phase.mix_features is not None:
                 raise ConfigError(
                     f"Student.phases.{index}.mix_features is {phase.mix_features!r}; the teacher's answer to mixed "

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
+import os
 import re
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -239,11 +241,26 @@ def _keras(case: Case, images: np.ndarray, labels: np.ndarray) -> list[Engine]:
 def _refusal(compiled: Callable[..., Any], *arguments: tf.Tensor) -> str:
     """Returns nothing if XLA compiles a function, else that it does not, and why."""
     try:
-        compiled(*arguments)
+        with _nothing_on_stderr():
+            compiled(*arguments)
     except Exception as error:  # What is not supported is found by TensorFlow or by XLA, each with errors of its own.
         kernel = re.search(r"No registered '(\w+)' OpKernel", str(error))
         return f"XLA does not compile it ({'no ' + kernel[1] if kernel else type(error).__name__})"
     return ""
+
+
+@contextlib.contextmanager
+def _nothing_on_stderr() -> Iterator[None]:
+    """Holds back the pages that XLA writes to the file descriptor when it refuses a program."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _keras_cv(case: Case, images: np.ndarray, labels: np.ndarray) -> list[Engine]:

@@ -53,8 +53,9 @@ def _measured(header: Mapping[str, Any]) -> str:
     hardware, versions, rounds = header["hardware"], header["versions"], header["settings"]["rounds"]
     package, version = versions["tf.keras"].split()
     keras = "Keras" if package == "keras" else "tf-keras"
-    # Of what is not installed, the reason stays in the file.
-    peers = "".join(f"; {_PEERS[name].split(',')[0]} {found.split(':')[0]}" for name, found in header["peers"].items())
+    # Of what is not installed, the reason stays in the file; Keras is a peer and what tf.keras is, named once.
+    named = {_PEERS[name].split(",")[0]: found.split(":")[0] for name, found in header["peers"].items()}
+    peers = "".join(f"; {name} {found}" for name, found in named.items() if (name, found) != (keras, version))
     return (
         f"{hardware['num_cores']} cores of {hardware['processor']}; Python {versions['python']}, TensorFlow "
         f"{versions['tensorflow']}, {keras} {version}{peers}; medians of {rounds} interleaved rounds."
