@@ -401,7 +401,7 @@ def test_tables_of_speeds() -> None:
     ]
     found = tables.make_tables({"command": "augment", "header": HEADER, "rows": rows})
     assert found["augment-measured"] == (
-        "2 cores of a processor; Python 3.13.0, TensorFlow 2.21.0, Keras 3.15.1; Keras 3.15.1; DALI not installed; "
+        "2 cores of a processor; Python 3.13.0, TensorFlow 2.21.0, Keras 3.15.1; DALI not installed; "
         "medians of 5 interleaved rounds."
     )
     assert found["speed"].splitlines() == [
