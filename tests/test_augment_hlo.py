@@ -35,6 +35,12 @@ def violations(hlo: str) -> list[str]:
     return [name for name in found if name not in ALLOWED_TARGETS]
 
 
+def transposed(hlo: str) -> list[str]:
+    """Returns the arrays of bytes that a program lays out otherwise than row by row: to be copied once more."""
+    found = re.findall(r"u8\[[\d,]+\]\{([\d,]+)[^}]*\}", hlo)
+    return [layout for layout in found if layout.split(",") != sorted(layout.split(","), key=int, reverse=True)]
+
+
 def program(function: Callable[..., Any], *args: Any, stage: str) -> str:
     return function.experimental_get_compiler_ir(*args)(stage=stage)  # type: ignore[attr-defined]
 
@@ -45,6 +51,7 @@ def test_the_program_calls_neither_the_host_nor_a_library(name: str, stage: str)
     hlo = program(compiled(OPS[name]), make_batch(SHAPES["odd"]), rng.make_seed(SEED), PROGRESS, stage=stage)
     assert hlo.count("ENTRY") == 1
     assert violations(hlo) == []
+    assert transposed(hlo) == []
 
 
 def xla(function: Callable[..., Any]) -> Any:

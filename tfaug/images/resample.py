@@ -8,7 +8,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfaug.images.base import Q16, IntOrTensor, check_images, size_of
-from tfaug.images.warps import gather_pixels
+from tfaug.images.warps import gather_pixels, take_columns
 
 # Of a place's fraction the highest 11 bits are used: 8 bits of grey and twice 11 bits of weight stay below 2**31.
 _WEIGHT_BITS = 11
@@ -82,7 +82,7 @@ def resample_grid(
         left, right, across = _around(x_q16, width)
         upper, lower = (tf.cast(tf.gather(images, y, batch_dims=1), tf.int32) for y in (top, bottom))
         rows = _mix(upper, lower, down[:, :, tf.newaxis, tf.newaxis])
-        before, after = (tf.gather(rows, x, axis=2, batch_dims=1) for x in (left, right))
+        before, after = (take_columns(rows, x) for x in (left, right))
         out = _round(_mix(before, after, across[:, tf.newaxis, :, tf.newaxis]))
     else:
         raise ValueError(f"interpolation is {interpolation!r}; allowed: nearest, bilinear")

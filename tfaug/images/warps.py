@@ -136,9 +136,24 @@ def gather_columns(images: tf.Tensor, x: tf.Tensor, fill: int) -> tf.Tensor:
     """
     width = size_of(images, 2)
     inside = (x >= 0) & (x < width)
-    pixels = tf.gather(images, _clip(x, width), axis=2, batch_dims=x.shape.rank - 1)
     inside = inside[..., tf.newaxis] if x.shape.rank == 3 else inside[:, tf.newaxis, :, tf.newaxis]
-    return tf.where(inside, pixels, tf.cast(fill, images.dtype))
+    return tf.where(inside, take_columns(images, _clip(x, width)), tf.cast(fill, images.dtype))
+
+
+def take_columns(values: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """Returns out[b,i,j] = values[b, i, x[b,j]] or values[b, i, x[b,i,j]]; any dtype.
+
+    Args:
+      values: [B,H,W,C].
+      x: int32 [B,W'] or [B,H,W'], 0..W-1.
+
+    Returns:
+      [B,H,W',C].
+    """
+    if x.shape.rank == 2:
+        # To each row columns of its own: those of all rows XLA would lay out column by column, and transpose at last.
+        x = tf.broadcast_to(x[:, tf.newaxis], tf.stack([*tf.unstack(tf.shape(values)[:2]), tf.shape(x)[1]]))
+    return tf.gather(values, x, axis=2, batch_dims=2)
 
 
 def _clip(place: tf.Tensor, size: IntOrTensor) -> tf.Tensor:
