@@ -32,7 +32,9 @@ def run() -> Experiment:
         precision="fp32",
         phases=(
             Phase("train", 3, OneCycle(0.05), (PadCrop(2), SumAug(k=2)), batch_size=40),
-            Phase("refine", 3, Constant(0.01), (Flip(alternate=True),), batch_size=40, optimizer=_MUON, weight_decay=0.0),
+            Phase(
+                "refine", 3, Constant(0.01), (Flip(alternate=True),), batch_size=40, optimizer=_MUON, weight_decay=0.0
+            ),
         ),
         student=Student(ModelConfig("lenet"), (Phase("distill", 1, Constant(0.01), batch_size=40),)),
         export=ExportConfig(draws=(1, 2), weights=(0.5, 0.8), bank_size=8, num_examples=12),
