@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from scipy import ndimage
 
+from tests import tiny
 from tfaug import addons
 
 with_addons = pytest.mark.skipif(
@@ -131,3 +132,15 @@ def test_nothing_else_imports_tensorflow_addons() -> None:
         if re.search(r"import tensorflow_addons|import_module\(.tensorflow_addons", path.read_text(encoding="utf-8"))
     ]
     assert importing == ["addons.py"]
+
+
+@with_addons
+def test_keras_is_what_it_was_once_addons_is_there() -> None:
+    code = (
+        "import tensorflow as tf; before = tf.keras.layers.Dense\n"
+        "import tfaug.addons\n"
+        "from tensorflow.keras.layers import Dense\n"
+        "assert tfaug.addons.ENGINE == 'tensorflow-addons' and Dense is before is tf.keras.layers.Dense, Dense\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tiny.ROOT)
+    assert ran.returncode == 0, ran.stderr[-2000:]

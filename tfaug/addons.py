@@ -52,12 +52,22 @@ def _import_addons() -> Any:
             return None
         # It finds tf-keras in Keras's place while it is imported; what we call of it does without Keras.
         keras, tf.keras = tf.keras, importlib.import_module("tf_keras")
+        before = _keras_modules()
+        sys.modules["tensorflow.keras"] = tf.keras
         sys.modules[_KERAS_ENGINE] = importlib.import_module("tf_keras.src.engine")
         try:
             return importlib.import_module("tensorflow_addons")
         finally:
-            del sys.modules[_KERAS_ENGINE]
+            for name in _keras_modules():
+                del sys.modules[name]
+            sys.modules.update(before)
             tf.keras = keras
+
+
+def _keras_modules() -> dict[str, Any]:
+    """Returns the loaded modules by whose names tensorflow-addons finds Keras."""
+    names = [name for name in sys.modules if name.startswith(("tensorflow.keras", _KERAS_ENGINE))]
+    return {name: sys.modules[name] for name in names}
 
 
 _addons = _import_addons()
