@@ -131,7 +131,7 @@ class StageClock:
 
 
 def installed_versions() -> dict[str, str]:
-    """Returns the versions of tfaug, Python, and each library of its own that is installed."""
+    """Returns the versions of tfaug, of Python, and of each library in `_LIBRARIES` that is installed."""
     versions = {"tfaug": tfaug.__version__, "python": platform.python_version()}
     for name in _LIBRARIES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -82,8 +82,8 @@ def main(command: str, arguments: Sequence[str]) -> int:
 
     stages = tuple(STAGES) if command == "run" else (command,)
     with explained():
-        for stage in stages:
-            importlib.import_module(STAGES.get(stage, "tfaug.run"))
+        for module in (STAGES[stage] for stage in stages if stage in STAGES):
+            importlib.import_module(module)
 
     workdir = Workdir(FLAGS.workdir, config)
     job = Job(workdir)
