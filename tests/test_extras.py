@@ -140,7 +140,7 @@ def test_training_needs_its_extra_alone_and_a_run_says_before_it_begins_what_the
     ran = run_blocked("import tfaug.run, tfaug.train.fit, tfaug.evaluate.predict, tfaug.views", blocked=others)
     assert ran.returncode == 0, ran.stderr
     code = "from tfaug.cli import main\nsys.exit(main(sys.argv[1:]))"
-    command = ["run", "--config=experiments.quickstart:digits", f"--workdir={tmp_path / 'run'}"]
+    command = ["run", "--config=tests.tiny:run", f"--workdir={tmp_path / 'run'}"]
     ran = run_blocked(code, *command, blocked=others)
     assert ran.returncode == 2 and "pip install 'tfaug[serve]'" in ran.stderr, ran.stderr
     assert not list(tmp_path.iterdir())
