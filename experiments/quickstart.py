@@ -55,16 +55,14 @@ def cifar10() -> Experiment:
     """
     sums = Phase("train", 4, Linear(0.24, 0.0), (*_LIGHT, SumAug(k=2)), batch_size=2000, **_FAST)
     refine = Phase("refine", 9, Linear(0.2, 0.0), _LIGHT, batch_size=1000, **_FAST)
-    distill = Phase("distill", 6, Linear(0.2, 0.0), _LIGHT, batch_size=1000, **_FAST)
+    distill = Phase("distill", 4, Linear(0.2, 0.0), _LIGHT, batch_size=1000, **_FAST)
     return Experiment(
         name="quickstart on CIFAR-10",
         data=DataConfig(name="cifar10", shifted=_shifted_cifar10()),
         model=ModelConfig("whitened"),
         phases=(sums, refine),
         student=Student(ModelConfig("whitened_small"), (distill,)),
-        export=ExportConfig(
-            draws=(4, 8, 16), weights=(2 / 3, 0.8, 0.9), mirror=True, num_examples=2000, precision="bf16"
-        ),
+        export=ExportConfig(draws=(4, 8, 16), weights=(2 / 3, 0.8, 0.9), mirror=True, precision="bf16"),
     )
 
 
