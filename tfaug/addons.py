@@ -19,8 +19,8 @@ import tensorflow as tf
 
 ENGINES = ("tensorflow-addons", "tensorflow")
 
-# The whole text of the banner that the package prints (twice) at import. Only this text is silenced: its other
-# warnings, such as the one for an unsupported TensorFlow, stay visible.
+# What the package warns of at import, at each start of a command, and no user can act on: its end of life (the whole
+# text), and a TensorFlow newer than it was made for (the beginning). What we call of it is tested on both lanes.
 _END_OF_LIFE_BANNER = (
     "\n\nTensorFlow Addons (TFA) has ended development and introduction of new features.\n"
     "TFA has entered a minimal maintenance and release mode until a planned end of life in May 2024.\n"
@@ -28,6 +28,7 @@ _END_OF_LIFE_BANNER = (
     "(e.g. Keras, Keras-CV, and Keras-NLP). \n\n"
     "For more information see: https://github.com/tensorflow/addons/issues/2807 \n"
 )
+_NEWER_TENSORFLOW = "Tensorflow Addons supports using Python ops for all Tensorflow versions "
 # What tensorflow-addons takes from Keras 2 by its private name; Keras 3 has no such module, tf-keras has.
 _KERAS_ENGINE = "keras.src.engine"
 
@@ -45,7 +46,8 @@ def _import_addons() -> Any:
     if not _is_there("tensorflow_addons"):
         return None
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=re.escape(_END_OF_LIFE_BANNER) + r"\Z", category=UserWarning)
+        for text in (re.escape(_END_OF_LIFE_BANNER) + r"\Z", re.escape(_NEWER_TENSORFLOW)):
+            warnings.filterwarnings("ignore", message=text, category=UserWarning)
         if _is_there(_KERAS_ENGINE):
             return importlib.import_module("tensorflow_addons")
         if not _is_there("tf_keras"):

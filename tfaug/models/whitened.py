@@ -72,7 +72,8 @@ class Whiten(tf.keras.layers.Layer):
         Args:
           images: float [N, H, W, C], normalised.
         """
-        patches = np.lib.stride_tricks.sliding_window_view(images, (_PATCH_PX, _PATCH_PX), axis=(1, 2))
+        windows: Any = np.lib.stride_tricks.sliding_window_view  # the types of NumPy 1 know a single axis
+        patches = windows(images, (_PATCH_PX, _PATCH_PX), axis=(1, 2))
         patches = np.moveaxis(patches, 3, -1).reshape(-1, _PATCH_PX * _PATCH_PX * images.shape[-1]).astype(np.float64)
         values, vectors = np.linalg.eigh(patches.T @ patches / len(patches))
         # An eigenvector's sign is the linear algebra library's choice; ours is that its largest part is positive.
