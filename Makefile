@@ -26,17 +26,19 @@ types: setup
 unit: setup
 	$(BIN)/$(PYTEST)
 
-# What of the oldest lane every change is held to: the tables of conformance, the digests, training, export, serving, and the
-# wheel; without the longest tests, which the main lane runs.
+# What of the oldest lane every change is held to: the tables of conformance, `model.fit`, the digests, training, export,
+# serving, and the wheel; without the longest tests, which the main lane runs.
 test-tf215:
 	@LANE=tf215 tools/setup.sh
-	.venv-tf215/bin/$(PYTEST) tests/test_augment_conformance.py tests/test_addons.py tests/test_fingerprint.py tests/test_quantiles.py tests/train \
-	  tests/test_export.py tests/serving tests/test_wheel.py -k "not host_and_device and not tensorboard"
+	.venv-tf215/bin/$(PYTEST) tests/test_augment_conformance.py tests/test_augment_dataset.py tests/test_readme.py tests/test_addons.py \
+	  tests/test_fingerprint.py tests/test_quantiles.py tests/train tests/test_export.py tests/serving tests/test_wheel.py \
+	  -k "not host_and_device and not tensorboard"
 
-# Keras 2 on the new TensorFlow: the layers and export.
+# Keras 2 on the new TensorFlow: the layers, `model.fit` and export.
 test-keras2:
 	@LANE=main tools/setup.sh
-	TF_USE_LEGACY_KERAS=1 .venv/bin/$(PYTEST) tests/test_augment_layers.py tests/test_export.py
+	TF_USE_LEGACY_KERAS=1 .venv/bin/$(PYTEST) tests/test_augment_layers.py tests/test_augment_dataset.py \
+	  tests/test_readme.py tests/test_export.py
 
 bench: setup
 	$(BIN)/python tools/bench.py augment --json=build/bench.json

@@ -11,6 +11,7 @@ SIGTERM or Ctrl-C stops it cleanly.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -76,5 +77,17 @@ def main(argv: list[str]) -> int:
     return run_server(sources, options)
 
 
+def run() -> None:
+    """Run the command; that nobody reads its output any more, as after `--help | head`, is no error to speak of."""
+    try:
+        try:
+            app.run(main)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
 if __name__ == "__main__":
-    sys.exit(app.run(main))
+    run()

@@ -403,6 +403,20 @@ class RunningServer:
     log_path: Path
 
 
+def config_text(models: Mapping[str, str | os.PathLike[str]]) -> str:
+    """Return what `--model_config_file` holds: a model_config_list text proto.
+
+    Args:
+        models: Name -> base path (the folder of version folders).
+    """
+    config = model_server_config_pb2.ModelServerConfig()
+    for name, base_path in models.items():
+        config.model_config_list.config.add(
+            name=name, base_path=str(Path(base_path).absolute()), model_platform="tensorflow"
+        )
+    return text_format.MessageToString(config)
+
+
 @contextlib.contextmanager
 def start_server(
     models: Mapping[str, str | os.PathLike[str]],
@@ -438,14 +452,9 @@ def start_server(
     """
     if not models:
         raise ValueError("start_server needs at least one model")
-    config = model_server_config_pb2.ModelServerConfig()
-    for name, base_path in models.items():
-        config.model_config_list.config.add(
-            name=name, base_path=str(Path(base_path).absolute()), model_platform="tensorflow"
-        )
     with tempfile.TemporaryDirectory(prefix="serving-") as folder:
         config_file, port_file = Path(folder, "models.config"), Path(folder, "ports.json")
-        config_file.write_text(text_format.MessageToString(config))
+        config_file.write_text(config_text(models))
         log_file = Path(log_path) if log_path is not None else Path(folder, "log")
         command = [
             sys.executable,

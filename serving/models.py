@@ -97,9 +97,15 @@ def find_versions(source: ModelSource) -> dict[int, Path]:
     """Return the version folders to load, lowest first.
 
     Raises:
-        ModelLoadError: The folder is missing, holds no version, or lacks one that was asked for.
+        ModelLoadError: The folder is missing, holds no version, or lacks one that was asked for; or TensorFlow would
+            see a pattern in its path.
     """
     base = source.base_path
+    if held := sorted(set(str(base)) & set("[]*?\\")):
+        raise ModelLoadError(
+            f"model {source.name!r}: in the base path {base} TensorFlow takes {' '.join(held)} for a pattern and would "
+            "not find the variables; allowed: a path without [ ] * ? and backslash"
+        )
     if not base.is_dir():
         raise ModelLoadError(f"model {source.name!r}: the base path {base} is not a folder")
     found = {

@@ -55,8 +55,11 @@ class ServerOptions:
 
 
 def log_line(text: str) -> None:
-    """Write one line to standard error."""
-    print(text, file=sys.stderr, flush=True)
+    """Write one line to standard error, or nowhere once nobody reads it: the server goes on."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def run_server(sources: Sequence[ModelSource], options: ServerOptions, log: Callable[[str], None] = log_line) -> int:
@@ -68,7 +71,8 @@ def run_server(sources: Sequence[ModelSource], options: ServerOptions, log: Call
         log: Takes progress, one line at a time.
 
     Returns:
-        The exit status: 0 after a clean stop, 1 where a model or a port was not to be had.
+        The exit status: 0 after a clean stop, 1 where a model or a port was not to be had, or the port file cannot be
+        written.
     """
     try:
         return asyncio.run(_serve(sources, options, log))
@@ -78,7 +82,7 @@ def run_server(sources: Sequence[ModelSource], options: ServerOptions, log: Call
 
 
 class PortError(Exception):
-    """A port that cannot be listened on."""
+    """A port that cannot be listened on, or the file of the ports that cannot be written."""
 
 
 async def _serve(sources: Sequence[ModelSource], options: ServerOptions, log: Callable[[str], None]) -> int:
@@ -87,6 +91,8 @@ async def _serve(sources: Sequence[ModelSource], options: ServerOptions, log: Ca
     _stop_on_signals(stop, log)
     for port in (options.port, options.rest_api_port):
         _check_free(options.host, port)
+    if options.port_file is not None:
+        _port_file_part(options.port_file, {}).unlink()  # that it can be written is found out before the slow part
     loading = asyncio.ensure_future(asyncio.to_thread(load_models, sources, log))
     if options.stop_when_stdin_closes:
         _stop_on_stdin(stop)
@@ -245,9 +251,21 @@ def _stop_on_stdin(stop: asyncio.Event) -> None:
 
 def _write_ports(path: Path, ports: dict[str, int]) -> None:
     """Write the port file atomically: a reader finds all of it or nothing."""
+    _port_file_part(path, ports).replace(path)
+
+
+def _port_file_part(path: Path, ports: dict[str, int]) -> Path:
+    """Write what the port file is to hold into a file beside it."""
+    if path.is_dir():
+        raise PortError(f"cannot write the port file {path}: it is a folder")
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(json.dumps(ports) + "\n")
-    part.replace(path)
+    try:
+        part.write_text(json.dumps(ports) + "\n")
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise PortError(f"cannot write the port file {path}: {error.strerror}") from None
+    return part
 
 
 def _exit_now(code: int) -> None:

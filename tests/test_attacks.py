@@ -240,6 +240,25 @@ def test_wrong_input_is_refused(attack, changes, message):
         attack.attack(model, **arguments)
 
 
+@pytest.mark.parametrize("attack", ALL, ids=repr)
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        (tf.nn.softmax, "so probabilities; allowed: logits, as before a softmax"),
+        (
+            lambda logits: tf.sigmoid(logits[:, :1]),
+            r"the model gives \[4, 1\]; allowed: logits \[B, K\], K of 2 or more",
+        ),
+        (lambda logits: logits[:, 0], r"the model gives \[4\]; allowed"),
+    ],
+)
+def test_model_that_gives_no_logits_is_refused(attack, last, message):
+    """Where the softmax is sure its gradient is 0, and the images would stay as they are."""
+    _, model = linear_model(2, scale=10.0)
+    with pytest.raises(ValueError, match=message):
+        attack.attack(lambda images: last(model(images)), make_images(4), np.zeros(4, np.int64))
+
+
 def test_model_without_a_finite_gradient_is_not_believed():
     def broken(images: tf.Tensor) -> tf.Tensor:
         flat = tf.reshape(images, [-1, 24])[:, :2]

@@ -143,9 +143,11 @@ def test_the_cutout_is_a_square_of_twice_the_level() -> None:
     np.testing.assert_array_equal(ours, images)
 
 
+@pytest.mark.parametrize("balanced", [True, False])
 @pytest.mark.parametrize("policy", autoaugment.POLICIES)
-def test_slices_equal_the_plain_definition(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    op, images, seed = AutoAugment(policy, fill=31), tf.constant(photos(60)), rng.make_seed(4)
+def test_slices_equal_the_plain_definition(policy: str, balanced: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    op = AutoAugment(policy, fill=31, balanced=balanced)
+    images, seed = tf.constant(photos(60)), rng.make_seed(4)
     fast = op(images, seed)
 
     def densely(*args: Any, weights: Any, **named: Any) -> tf.Tensor:
@@ -238,7 +240,7 @@ def test_p_leaves_whole_images_alone() -> None:
         ({"policy": "cifar"}, r"AutoAugment.policy is 'cifar'.*did you mean 'cifar10'.*allowed: cifar10, cifar10_full"),
         ({"p": 1.5}, r"AutoAugment.p is 1.5; allowed: 0..1"),
         ({"p": Linear(0.0, 2.0)}, r"AutoAugment.p is Linear.*allowed: 0..1"),
-        ({"fill": -1}, r"AutoAugment.fill is -1; allowed: 0..255"),
+        ({"fill": -1}, r"AutoAugment.fill is -1; allowed: a whole number, 0..255"),
         ({"interpolation": "cubic"}, r"AutoAugment.interpolation is 'cubic'; allowed: nearest, bilinear"),
     ],
 )

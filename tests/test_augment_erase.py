@@ -194,14 +194,14 @@ def test_no_area_is_the_identity(op: RandomErasing) -> None:
     [
         (Cutout, {"size_px": -1}, "Cutout.size_px is -1"),
         (Cutout, {"num_holes": 1.5}, "Cutout.num_holes is 1.5; allowed: a whole number"),
-        (Cutout, {"min_size_px": 9}, r"Cutout.min_size_px is 9; allowed: 0..8"),
+        (Cutout, {"min_size_px": 9}, r"Cutout.min_size_px is 9; allowed: a whole number, 0..8"),
         (Cutout, {"p": 1.5}, r"Cutout.p is 1.5; allowed: 0..1"),
-        (Cutout, {"fill": 256}, r"Cutout.fill is 256; allowed: 0..255"),
+        (Cutout, {"fill": 256}, r"Cutout.fill is 256; allowed: a whole number, 0..255"),
         (RandomErasing, {"p": Linear(0, 2)}, r"RandomErasing.p is Linear.* allowed: 0..1"),
         (RandomErasing, {"scale": (0.3, 0.2)}, r"RandomErasing.scale is \(0.3, 0.2\); allowed: a pair .* 0..1"),
         (RandomErasing, {"scale": 0.2}, "RandomErasing.scale is 0.2; allowed: a pair"),
         (RandomErasing, {"ratio": (0, 1)}, r"RandomErasing.ratio is \(0, 1\); allowed: a pair .* 0.01..100"),
-        (RandomErasing, {"fill": "grey"}, "RandomErasing.fill is 'grey'; allowed: 0..255, or 'noise'"),
+        (RandomErasing, {"fill": "grey"}, "RandomErasing.fill is 'grey'; allowed: a whole number, 0..255, or 'noise'"),
         (RandomErasing, {"fill": -1}, "RandomErasing.fill is -1"),
     ],
 )

@@ -127,7 +127,9 @@ def test_every_op_has_a_counterpart_or_is_refused_by_name(name: str) -> None:
     op = augment.AUGMENTATIONS[name]()
     ours = {"AutoAugment", "ElasticDistortion", "GradualSumAug", "RandomCrop", "RandomErasing", "SamplePairing"}
     if name in ours:
-        with pytest.raises(ConfigError, match=f"no counterpart of {name}"):
+        with pytest.raises(
+            ConfigError, match=f"no counterpart of {name}|{name} changes from step to step, which keras-cv cannot"
+        ):
             keras_cv_pipeline(op)
     else:
         images, labels = keras_cv_pipeline(op)(*next(iter(batches())))

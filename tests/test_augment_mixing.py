@@ -493,13 +493,13 @@ def test_weights_of_all_alphas_of_the_grid_stay_in_range_and_grow_more_even() ->
         (lambda: Mixup(alpha=-1.0), r"Mixup\.alpha is -1\.0"),
         (lambda: CutMix(p=1.5), r"CutMix\.p is 1\.5; allowed: 0\.\.1"),
         (lambda: Mixup(p=-0.1), r"Mixup\.p is -0\.1; allowed: 0\.\.1"),
-        (lambda: SumAug(k=0), r"SumAug\.k is 0; allowed: 1 or more"),
+        (lambda: SumAug(k=0), r"SumAug\.k is 0; allowed: a whole number, 1 or more"),
         (lambda: SumAug(k=2.5), r"SumAug\.k is 2\.5; allowed: a whole number"),  # type: ignore[arg-type]
         (lambda: SumAug(k=4, coefficients="beta"), r"SumAug\.coefficients is 'beta' with k = 4.*allowed: k=2"),
         (lambda: SumAug(coefficients="betas"), r"did you mean 'beta'"),
         (lambda: SumAug(alpha=0), r"SumAug\.alpha is 0; allowed: a finite number above 0"),
         (lambda: SamplePairing(weight=1.1), r"SamplePairing\.weight is 1\.1; allowed: 0\.\.1"),
-        (lambda: GradualSumAug(n=0), r"GradualSumAug\.n is 0; allowed: 1 or more"),
+        (lambda: GradualSumAug(n=0), r"GradualSumAug\.n is 0; allowed: a whole number, 1 or more"),
         (lambda: GradualSumAug(n=2.0), r"GradualSumAug\.n is 2\.0; allowed: a whole number"),  # type: ignore[arg-type]
         (lambda: Mixup(alpha=Linear(0, 1)), r"Mixup\.alpha is Linear.*allowed: a finite number above 0"),
         (lambda: CutMix(p=Linear(0, 2)), r"CutMix\.p is Linear.*0\.\.2.*allowed: 0\.\.1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import warnings
@@ -16,7 +17,7 @@ import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
 from tfaug import rng
-from tfaug.augment import Batch, RandAugment, operations, policies
+from tfaug.augment import AutoAugment, Batch, RandAugment, operations, policies
 from tfaug.config import ConfigError
 from tfaug.schedules import Cosine, Linear, Progress
 
@@ -372,6 +373,7 @@ PRESET_OPS = {
     "keras_cv": RandAugment(n=2, m=13.0, preset="keras_cv"),
     "spread": RandAugment(n=2, m=9.0, spread=3.0),
     "schedule": RandAugment(n=2, m=Linear(0.0, 30.0)),
+    "independent": RandAugment(n=2, balanced=False),
 }
 
 
@@ -383,7 +385,7 @@ def test_presets_and_drawn_magnitudes_equal_the_plain_definition_also_under_xla(
     choice = op.sample(seed, (33, 18, 24, 3), progress)
     eager = op.apply(Batch(images), choice).images
     np.testing.assert_array_equal(eager, densely(op, images, choice))
-    if name in ("efficientnet_tpu", "keras_cv", "schedule"):
+    if name in ("efficientnet_tpu", "keras_cv", "schedule", "independent"):
         np.testing.assert_array_equal(tf.function(op, jit_compile=True)(images, seed, progress), eager)
 
 
@@ -663,17 +665,38 @@ def test_efficientnet_tpu_warns_once_of_each_size_and_magnitude() -> None:
         RandAugment(n=1, m=5.0, preset="efficientnet_tpu")(photos(2), 0)
 
 
+@pytest.mark.parametrize(
+    ("op", "name", "num"),
+    [(RandAugment(n=1), "op_index", 14), (AutoAugment(), "sub_policy", 25)],
+    ids=["RandAugment", "AutoAugment"],
+)
+def test_images_share_an_operation_by_chance_alone_where_draws_are_not_balanced(op: Any, name: str, num: int) -> None:
+    def draw(batch: int, seed: int, **changes: bool) -> np.ndarray:
+        shape = (batch, 32, 32, 3)
+        return dataclasses.replace(op, **changes).sample(rng.make_seed(seed), shape)[name].numpy().ravel()
+
+    def pairs(**changes: bool) -> int:
+        counts = [np.bincount(draw(num, seed, **changes)) for seed in range(60)]
+        return sum(int((count * (count - 1) // 2).sum()) for count in counts)
+
+    assert pairs() == pairs(balanced=True) == 0
+    expected = 60 * num * (num - 1) / 2 / num
+    assert abs(pairs(balanced=False) - expected) < 4 * (expected * (1 - 1 / num)) ** 0.5
+    counts = np.bincount(draw(500 * num, 1, balanced=False), minlength=num)
+    assert set(counts) != {500} and scipy.stats.chisquare(counts).pvalue > 0.001
+
+
 # --- errors ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"n": -1}, r"RandAugment.n is -1; allowed: 0 or more"),
+        ({"n": -1}, r"RandAugment.n is -1; allowed: a whole number, 0 or more"),
         ({"m": 30.5}, r"RandAugment.m is 30.5; allowed: 0..30"),
         ({"m": -1.0}, r"RandAugment.m is -1.0; allowed: 0..30"),
         ({"m": float("nan")}, r"RandAugment.m is nan; allowed: 0..30"),
-        ({"fill": 256}, r"RandAugment.fill is 256; allowed: 0..255"),
+        ({"fill": 256}, r"RandAugment.fill is 256; allowed: a whole number, 0..255"),
         ({"preset": "paper_cifer"}, r"did you mean 'paper_cifar'"),
         ({"m": Linear(0.0, 31.0)}, r"RandAugment.m is Linear.*goes through 0..31;.*allowed: 0..30"),
         ({"m": Cosine(35.0)}, r"allowed: 0..30"),

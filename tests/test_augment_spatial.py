@@ -388,7 +388,7 @@ def test_flip_refuses_what_is_no_probability(p: float) -> None:
 
 
 def test_pad_crop_refuses_negative_padding() -> None:
-    with pytest.raises(ConfigError, match=r"PadCrop.pad_px is -1; allowed: 0 or more"):
+    with pytest.raises(ConfigError, match=r"PadCrop.pad_px is -1; allowed: a whole number, 0..16384"):
         PadCrop(pad_px=-1)
 
 
@@ -396,7 +396,7 @@ def test_pad_crop_refuses_negative_padding() -> None:
     ("op", "fields", "message"),
     [
         (Flip, {"axis": "both"}, "Flip.axis is 'both'.* allowed: horizontal, vertical"),
-        (RandomCrop, {"size_px": 0}, "RandomCrop.size_px is 0; allowed: None, a side in 1..16383"),
+        (RandomCrop, {"size_px": 0}, "RandomCrop.size_px is 0; allowed: None, a side in whole px, 1..16384"),
         (RandomCrop, {"size_px": (8, 8, 3)}, "RandomCrop.size_px is"),
         (RandomCrop, {"resize": "yes"}, "RandomCrop.resize is 'yes'"),
         (RandomResizedCrop, {"size_px": (8.0, 8)}, "RandomResizedCrop.size_px is"),

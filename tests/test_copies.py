@@ -274,9 +274,9 @@ def test_a_written_set_is_never_overwritten(flipped: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"copies": 0}, r"CopiesConfig\.copies is 0; allowed: 1 or more"),
-        ({"seed": -1}, r"CopiesConfig\.seed is -1; allowed: 0\.\."),
-        ({"max_examples": -1}, r"CopiesConfig\.max_examples is -1; allowed: 0 or more"),
+        ({"copies": 0}, r"CopiesConfig\.copies is 0; allowed: a whole number, 1 or more"),
+        ({"seed": -1}, r"CopiesConfig\.seed is -1; allowed: a whole number, 0\.\."),
+        ({"max_examples": -1}, r"CopiesConfig\.max_examples is -1; allowed: a whole number, 0 or more"),
         ({"splits": ("trian",)}, r"split is 'trian' \(did you mean 'train'\?\); allowed: train, validation, test"),
         ({"splits": ("test", "test")}, r"splits are test, test; allowed: each once"),
         ({"name": "Two words"}, r"name is 'Two words'; allowed: a-z, 0-9 and _"),

@@ -418,7 +418,7 @@ def test_a_wrong_name_or_split_is_refused_with_what_is_allowed(spec: str, messag
         ({"validation_fraction": 0.0}, r"DataConfig\.validation_fraction is 0\.0; allowed: 0\.001\.\.0\.5"),
         ({"validation_fraction": 0.6}, r"DataConfig\.validation_fraction is 0\.6"),
         ({"validation_fraction": float("nan")}, r"DataConfig\.validation_fraction is nan"),
-        ({"num_train_examples": -1}, r"DataConfig\.num_train_examples is -1; allowed: 0 or more"),
+        ({"num_train_examples": -1}, r"DataConfig\.num_train_examples is -1; allowed: a whole number, 0 or more"),
         ({"split_seed": -1}, r"DataConfig\.split_seed is -1"),
         ({"name": ""}, r"DataConfig\.name is ''"),
         ({"name": "digits_corrupted"}, "a test set only"),

@@ -132,6 +132,27 @@ def test_all_signatures_are_there_with_their_types(exported):
         }
 
 
+@pytest.mark.parametrize("signature", SIGNATURES)
+def test_no_images_get_no_answers(exported, signature):
+    inputs = {"images": make_images(0)} | ({"seed": []} if signature.startswith("sum_aug_seeded") else {})
+    answer = exported.predict(inputs, signature)
+    assert {name: value.shape for name, value in answer.items()} == {"logits": (0, 5), "probs": (0, 5)}
+
+
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        (tf.nn.softmax, "so probabilities; allowed: logits"),
+        (lambda logits: logits[:, :1], r"the model gives \[8, 1\]; allowed: logits \[B, K\], K of 2 or more"),
+        (lambda logits: logits[:, 0], r"the model gives \[8\]; allowed"),
+    ],
+)
+def test_model_that_gives_no_logits_is_refused(tmp_path, network, bank, last, message):
+    with pytest.raises(ValueError, match=message):
+        export(tmp_path / "m", lambda images, training: last(network(images)), bank)
+    assert not (tmp_path / "m").exists()
+
+
 def test_content_seeds_and_partners_match_numpy(exported):
     images = make_images(40)
     seeds = exported.content_seeds(images)
@@ -457,3 +478,9 @@ def test_loading_and_asking_wrongly_is_refused_by_name(tmp_path, exported):
         ValueError, match=r"inputs are \['images'\]; allowed for 'sum_aug_seeded': \['images', 'seed'\]"
     ):
         exported.predict({"images": make_images(1)}, "sum_aug_seeded")
+
+
+@pytest.mark.parametrize("num_seeds", [1, 2, 4])
+def test_another_number_of_seeds_than_of_images_is_refused(exported, num_seeds):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="as many seeds as images"):
+        exported.predict({"images": make_images(3), "seed": np.arange(num_seeds)}, "sum_aug_seeded")

@@ -5,7 +5,7 @@ import pytest
 import scipy.special
 import tensorflow as tf
 
-from tfaug.losses import LOSSES, binary_cross_entropy, distillation_loss, smooth, soft_cross_entropy
+from tfaug.losses import LOSSES, binary_cross_entropy, check_logits, distillation_loss, smooth, soft_cross_entropy
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +146,21 @@ def test_smoothed_labels_keep_their_sum_and_give_each_class_its_share() -> None:
     labels = tf.constant([[1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]])
     np.testing.assert_allclose(smooth(labels, 0.2), [[0.85, 0.05, 0.05, 0.05], [0.45, 0.45, 0.05, 0.05]], rtol=1e-6)
     assert smooth(labels, 0.0) is labels
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float16, tf.bfloat16])
+def test_probabilities_are_not_taken_for_logits(arrays, dtype):
+    logits = tf.cast(arrays[1], dtype)
+    np.testing.assert_array_equal(check_logits(logits), tf.cast(logits, tf.float64))
+    check_logits(tf.nn.log_softmax(logits))
+    check_logits(tf.zeros([3, 4], dtype))  # of a network without weights yet
+    check_logits([[0.4, 0.6], [1.0, 3.0]])
+    assert check_logits(tf.zeros([0, 4], dtype)).shape == (0, 4)
+    with pytest.raises(ValueError, match="so probabilities; allowed: logits"):
+        check_logits(tf.nn.softmax(logits))
+
+
+@pytest.mark.parametrize("shape", [(8,), (8, 1), (8, 2, 2), (8, 0)])
+def test_an_output_that_is_no_row_of_classes_is_refused(shape):
+    with pytest.raises(ValueError, match=r"the model gives \[8.*\]; allowed: logits \[B, K\], K of 2 or more"):
+        check_logits(np.zeros(shape))

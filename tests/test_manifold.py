@@ -153,6 +153,15 @@ def test_it_is_no_op_on_a_batch() -> None:
     assert not issubclass(ManifoldMixup, Augmentation) and "ManifoldMixup" not in AUGMENTATIONS
 
 
+@pytest.mark.parametrize("rows", [1, 3])
+def test_class_numbers_and_other_numbers_of_labels_are_refused(rows: int) -> None:
+    images, labels = images_and_labels()
+    mix, choice = ManifoldMixup(stages=("input",)), choice_of(0, 0.5)
+    for wrong, message in ((labels[:rows], f"and {rows} labels"), (tf.argmax(labels, 1), "tf.one_hot")):
+        with pytest.raises(ValueError, match=message):
+            mix.forward(network(), images, wrong, choice)
+
+
 def test_a_stage_that_the_network_lacks_is_refused_with_those_it_has() -> None:
     images, labels = images_and_labels()
     for stage in ("layer1", "head"):

@@ -390,12 +390,12 @@ def test_an_unknown_model_is_refused_with_a_near_name():
     [
         ({"image_shape": (32, 32)}, r"image_shape is \(32, 32\)"),
         ({"image_shape": (8, 32, 3)}, "12 or more"),
-        ({"num_classes": 1}, "num_classes is 1; allowed: 2 or more"),
+        ({"num_classes": 1}, "num_classes is 1; allowed: a whole number, 2 or more"),
         ({"mean": [0.5]}, r"mean is \[0.5\]; allowed: 3 finite numbers, one per channel"),
         ({"std": [0.2, 0.2, 0.0]}, "std is .* above 0"),
         ({"mean": [0.5, 0.5, np.nan]}, "mean is"),
         ({"precision": "fp16"}, "precision is 'fp16'; allowed: fp32, bf16"),
-        ({"seed": -1}, "seed is -1; allowed: 0 or more"),
+        ({"seed": -1}, "seed is -1; allowed: a whole number, 0 or more"),
     ],
 )
 def test_arguments_out_of_range_are_refused(changes, message):

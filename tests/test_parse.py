@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from tfaug import augment
-from tfaug.augment import AUGMENTATIONS, Compose, CutMix, Flip, Mixup, PadCrop, RandAugment, SumAug, parse_op
+from tfaug.augment import AUGMENTATIONS, Compose, CutMix, Flip, Mixup, OneOf, PadCrop, RandAugment, SumAug, parse_op
 from tfaug.augment.base import Augmentation
 from tfaug.augment.parse import parse
 from tfaug.config import ConfigError
@@ -38,6 +38,15 @@ class Probe(Augmentation):
         ("Compose(())", Compose(())),
         ("Compose()", Compose(())),
         ("Compose((Flip(), Compose([SumAug(k=3)])))", Compose((Flip(), Compose((SumAug(3),))))),
+        ("Flip(), CutMix()", Compose((Flip(), CutMix()))),
+        ("(Flip(), CutMix())", Compose((Flip(), CutMix()))),
+        ("[Flip, CutMix() + Mixup(0.2),]", Compose((Flip(), CutMix(), Mixup(0.2)))),
+        ("Flip(),", Flip()),
+        ("OneOf((Flip(), CutMix()), [2, 1])", OneOf((Flip(), CutMix()), (2, 1))),
+        (
+            "OneOf((Mixup(), Compose((Flip(), CutMix())))) + Flip()",
+            Compose((OneOf((Mixup(), Compose((Flip(), CutMix())))), Flip())),
+        ),
         ("Compose(ops=(Flip(),)) + SumAug()", Compose((Compose((Flip(),)), SumAug()))),
     ],
 )
@@ -78,7 +87,9 @@ def test_every_op_is_read_from_its_own_repr_and_from_its_name(name):
 
 
 def test_a_composed_op_is_read_from_its_own_repr():
-    op = Compose((PadCrop(2), RandAugment(1, 30), Compose((Flip(1.0), SumAug(2)))))
+    op = Compose(
+        (PadCrop(2), RandAugment(1, 30), OneOf((Flip(1.0), Mixup()), (1, 3.5)), Compose((Flip(1.0), SumAug(2))))
+    )
     assert parse_op(repr(op)) == op
 
 
@@ -93,7 +104,11 @@ def test_a_composed_op_is_read_from_its_own_repr():
         ("Flip() +", ["cannot be read"]),
         ("Flip() * 2", ["Flip() * 2 is not an op"]),
         ("Flip() - CutMix()", ["is not an op"]),
-        ("(Flip(), CutMix())", ["is not an op"]),
+        ("()", ["no op is given"]),
+        ("(Flip(), 3)", ["3 is not an op"]),
+        ("(*(Flip(),),)", ["is not an op"]),
+        ("OneOf()", ["OneOf needs ops", "OneOf has: ops, weights"]),
+        ("OneOf(Flip(), CutMix())", ["OneOf.ops is Flip(p=0.5", "a tuple of ops"]),
         ("3", ["3 is not an op"]),
         ("augment.Flip()", ["augment.Flip() is not an op"]),
         ("RandAugmnt(n=2)", ["'RandAugmnt' is unknown", "did you mean 'RandAugment'", "allowed: ", "CutMix"]),

@@ -274,6 +274,21 @@ def snapshot(folder: pathlib.Path) -> dict[str, tuple[int, bytes]]:
     return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
+@pytest.mark.parametrize("name", ["test", "shifted"])
+def test_an_empty_set_is_refused_by_name(tmp_path, name):
+    arguments = {"test": make_split(3), "shifted": make_split(3), name: make_split(3).take(np.arange(0))}
+    with pytest.raises(ValueError, match=f"the {name} set has 0 images; allowed: 1 or more"):
+        evaluate_models(
+            endpoint_target="nobody",
+            models={},
+            **arguments,
+            config=EvaluateConfig(),
+            out_dir=tmp_path,
+            weights_sha256={},
+            attacked=(),
+        )
+
+
 def test_every_model_set_attack_and_mode_is_written(evaluated):
     out_dir, info = evaluated
     clean = [f"{split}.clean.{mode}.npz" for split in ("test", "shifted") for mode in ("plain", "sum_aug")]

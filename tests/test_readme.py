@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import numpy as np
@@ -10,15 +11,21 @@ import tensorflow as tf
 from tests import tiny
 
 
-def test_the_five_lines_work_in_anyones_pipeline():
+def test_the_five_lines_train_a_model_and_draw_anew_in_each_epoch():
     (code,) = re.findall(r"```python\n(.*?)```", (tiny.ROOT / "README.md").read_text(), re.DOTALL)
-    images = np.random.default_rng(0).integers(0, 256, [256, 32, 32, 3], np.uint8)
-    labels = np.eye(10, dtype=np.float32)[np.arange(256) % 10]
-    names = {"dataset": tf.data.Dataset.from_tensor_slices((images, labels))}
-    exec(code, names)
-    found = list(names["batches"])
-    assert [batch.images.shape.as_list() for batch in found] == [[128, 32, 32, 3]] * 2
-    for batch in found:
-        np.testing.assert_allclose(batch.labels.numpy().sum(1), 1.0, atol=1e-6)
-    assert not np.array_equal(found[0].images, images[:128])
+    images = np.random.default_rng(0).integers(0, 256, [200, 32, 32, 3], np.uint8)
+    model, found = tiny.recorder()
+    exec(code, {"dataset": tf.data.Dataset.from_tensor_slices((images, np.arange(200) % 10)), "model": model})
+    assert [(part.dtype.name, part.shape) for batch in found[:2] for part in batch] == [
+        ("uint8", (128, 32, 32, 3)),
+        ("float32", (128, 10)),
+        ("uint8", (72, 32, 32, 3)),
+        ("float32", (72, 10)),
+    ]
+    assert len(found) == 3 * 2
+    for _, labels in found:
+        np.testing.assert_allclose(labels.sum(1), 1.0, atol=1e-6)
+    draws = [images, *(np.concatenate([batch[0] for batch in found[i : i + 2]]) for i in range(0, 6, 2))]
+    for first, second in itertools.combinations(draws, 2):
+        assert (first != second).any((1, 2, 3)).mean() > 0.9
     assert len([line for line in code.splitlines() if line]) <= 5

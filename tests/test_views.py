@@ -102,12 +102,17 @@ BANK = make_split(7, seed=5).images
 def test_one_set_of_passes_serves_every_number_of_draws():
     network = Network()
     views = measure_views(network, BANK, make_split(30).images, CONFIG)
-    # Plain, two mirror views, five draws at each of two weights, and one image to learn the number of classes.
-    assert int(network.num_rows) == 30 * (1 + 2 + 5 * 2) + 1
+    # Plain, two mirror views, five draws at each of two weights, and the bank to learn what the network gives.
+    assert int(network.num_rows) == 30 * (1 + 2 + 5 * 2) + len(BANK)
     assert [(view.mode, view.num_draws, view.weight) for view in views] == [
         *(("plain", 0, 1.0), ("mirror", 0, 1.0)),
         *(("sum_aug", n, a) for a in (0.5, 0.8) for n in (2, 5)),
     ]
+
+
+def test_no_images_are_refused():
+    with pytest.raises(ValueError, match="0 images to measure views on; allowed: 1 or more"):
+        measure_views(Network(), BANK, BANK[:0], CONFIG)
 
 
 def test_what_was_measured_is_what_an_export_of_that_setting_answers(tmp_path):

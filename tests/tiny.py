@@ -1,4 +1,4 @@
-"""A run small enough for tests: 200 digits, LeNet, one or two epochs."""
+"""A run small enough for tests: 200 digits, LeNet, one or two epochs; and a model that keeps what it is trained on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import pathlib
 import subprocess
 import sys
 from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
 
 from tfaug.augment import Flip, PadCrop, SumAug
 from tfaug.data import DataConfig
@@ -62,3 +65,25 @@ def check_done(finished: subprocess.CompletedProcess[str]) -> None:
 def files_below(folder: pathlib.Path, patterns: Sequence[str] = ("*",)) -> list[str]:
     """Lists what is below a folder."""
     return sorted(str(path.relative_to(folder)) for pattern in patterns for path in folder.rglob(pattern))
+
+
+def recorder(num_classes: int = 10) -> tuple[tf.keras.Model, list[tuple[np.ndarray, np.ndarray]]]:
+    """Returns a classifier, compiled for rows of labels, and the list to which `fit` adds each batch it trains on."""
+    batches = []
+
+    class Recorder(tf.keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scores = tf.keras.Sequential([tf.keras.layers.Flatten(), tf.keras.layers.Dense(num_classes)])
+
+        def call(self, images, training=None):
+            return self.scores(tf.cast(images, tf.float32) / 255)
+
+        def train_step(self, data):
+            batches.append(tuple(part.numpy() for part in data))
+            return super().train_step(data)
+
+    model = Recorder()
+    loss = tf.keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, metrics=["accuracy"], run_eagerly=True)
+    return model, batches

@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import importlib
 import json
+import numbers
 import pathlib
 import sys
 import types
@@ -19,6 +20,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 _Config = TypeVar("_Config")
+# The largest float32, in which fields are computed with: what is beyond it is refused, as infinity and NaN are.
+LARGEST = (2 - 2.0**-23) * 2.0**127
 _WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -26,20 +29,70 @@ class ConfigError(ValueError):
     """A configuration is wrong; the message names the field, the value and what is allowed."""
 
 
-def check_range(owner: object, name: str, low: float, high: float = float("inf")) -> None:
-    """Checks that the field `name` of dataclass `owner` is a number in low..high, both ends included.
+def to_python(value: Any) -> Any:
+    """Returns a number of numpy as Python's int or float, also in a tuple or a list; anything else as it is."""
+    if type(value) in (tuple, list):
+        return type(value)(to_python(item) for item in value)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return value
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
+
+
+def is_number(value: Any, whole: bool = False) -> bool:
+    """Whether a value of `to_python` is an int or, unless it has to be whole, a float; True and False are neither."""
+    return isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+
+
+def read_number(name: str, value: Any, low: float, high: float = LARGEST, whole: bool = False) -> Any:
+    """Returns a number of Python or numpy, both of which every configuration takes, as Python's.
+
+    Args:
+      name: what the error calls it, such as `PadCrop.pad_px`.
+      value: an int or, unless it has to be whole, a float; 2.0 is not whole.
+      low: the lowest number allowed.
+      high: the highest.
+      whole: whether it has to be whole.
+
+    Raises:
+      ConfigError: if it is no number, or not in low..high, naming the value and what is allowed.
+    """
+    number = to_python(value)
+    if not is_number(number, whole) or not low <= number <= high:
+        raise ConfigError(f"{name} is {value!r}; allowed: {_allowed(low, high, whole)}")
+    return number
+
+
+def _allowed(low: float, high: float, whole: bool) -> str:
+    """Returns what an error allows; limits that are whole have all their digits."""
+    if low == -LARGEST:
+        return "a finite number"
+    first, last = (f"{number:g}" if isinstance(number, float) else str(number) for number in (low, high))
+    if whole:
+        return f"a whole number, {first} or more" if high == LARGEST else f"a whole number, {first}..{last}"
+    return f"{first} or more, finite" if high == LARGEST else f"{first}..{last}"
+
+
+def check_range(owner: object, name: str, low: float, high: float = LARGEST) -> None:
+    """Checks that the field `name` of dataclass `owner` is a number in low..high, and makes it one of Python's.
 
     Raises:
       ConfigError: if it is not, naming the class, the field, the value and the range.
     """
-    value = getattr(owner, name)
-    allowed = f"{low:g} or more" if high == float("inf") else f"{low:g}..{high:g}"
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ConfigError(f"{type(owner).__name__}.{name} is {value!r}; allowed: {allowed}")
+    object.__setattr__(owner, name, read_number(f"{type(owner).__name__}.{name}", getattr(owner, name), low, high))
+
+
+def check_whole(owner: object, name: str, low: int, high: float = LARGEST) -> None:
+    """Checks a field as `check_range` does, which must be a whole number.
+
+    Raises:
+      ConfigError: if it is not, naming the class, the field, the value and the range.
+    """
+    value = read_number(f"{type(owner).__name__}.{name}", getattr(owner, name), low, high, whole=True)
+    object.__setattr__(owner, name, value)
 
 
 def check_choice(owner: object, name: str, allowed: Iterable[Any]) -> None:
-    """Checks that the field `name` of dataclass `owner` is one of `allowed`.
+    """Checks that the field `name` of dataclass `owner` is one of `allowed`, and makes it that one (not numpy's equal).
 
     Raises:
       ConfigError: if it is not, naming the nearest allowed value where there is one.
@@ -48,6 +101,7 @@ def check_choice(owner: object, name: str, allowed: Iterable[Any]) -> None:
     if value not in allowed:
         hint = near_name(str(value), [str(a) for a in allowed])
         raise ConfigError(f"{type(owner).__name__}.{name} is {value!r}{hint}; allowed: {', '.join(map(str, allowed))}")
+    object.__setattr__(owner, name, allowed[allowed.index(value)])
 
 
 def near_name(name: str, allowed: Iterable[str]) -> str:

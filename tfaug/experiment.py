@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from tfaug.config import ConfigError, check_choice, check_range
+from tfaug.config import ConfigError, check_choice, check_whole
 from tfaug.data import DataConfig
 from tfaug.evaluate.predict import EvaluateConfig
 from tfaug.export import ExportConfig
@@ -44,7 +44,7 @@ class Experiment:
     def __post_init__(self) -> None:
         check_phases(self.phases)
         check_choice(self, "precision", PRECISIONS)
-        check_range(self, "seed", 0, 2**31 - 1)
+        check_whole(self, "seed", 0, 2**31 - 1)
         if self.deterministic and any(phase.engine == "keras_cv" for phase in self._all_phases()):
             raise ConfigError(
                 "deterministic is true with engine='keras_cv', whose random draws take no seed; allowed: tfaug"

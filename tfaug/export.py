@@ -22,11 +22,14 @@ import tensorflow as tf
 
 import tfaug
 from tfaug import rng
-from tfaug.config import ConfigError, check_choice, check_range
+from tfaug.config import LARGEST, ConfigError, check_choice, check_range, check_whole, is_number, to_python
 from tfaug.extras import explained
-from tfaug.files import atomic_directory, read_json, write_json
+from tfaug.files import atomic_directory, read_json, refuse_pattern, write_json
+from tfaug.images import to_uint8
 from tfaug.keras_versions import tf_variables
-from tfaug.models.stages import POLICIES
+from tfaug.losses import NUM_CHECKED, check_logits
+from tfaug.models.stages import POLICIES, infer
+from tfaug.shapes import held_to
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 INFO_FILE = "assets.extra/tfaug.json"
@@ -68,22 +71,24 @@ class ExportConfig:
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        _check_ascending(self, "draws", (int,), 1, float("inf"), "whole numbers of 1 or more")
-        check_range(self, "num_inputs", 2)
-        _check_ascending(self, "weights", (int, float), _TINY, 1.0, "numbers above 0 and up to 1")
-        check_range(self, "bank_size", self.num_inputs - 1)
-        check_range(self, "num_examples", 1)
-        check_range(self, "seed", 0, 2**31 - 1)
+        _check_ascending(self, "draws", True, 1, LARGEST, "whole numbers of 1 or more")
+        check_whole(self, "num_inputs", 2)
+        _check_ascending(self, "weights", False, _TINY, 1.0, "numbers above 0 and up to 1")
+        check_whole(self, "bank_size", self.num_inputs - 1)
+        check_whole(self, "num_examples", 1)
+        check_whole(self, "seed", 0, 2**31 - 1)
         check_choice(self, "precision", POLICIES)
 
 
-def _check_ascending(owner: object, name: str, types: tuple[Any, ...], low: float, high: float, allowed: str) -> None:
-    """Checks that the field `name` of `owner` is a tuple of one or more ascending numbers in low..high."""
-    values = getattr(owner, name)
+def _check_ascending(owner: object, name: str, whole: bool, low: float, high: float, allowed: str) -> None:
+    """Checks that a field is a tuple of one or more ascending numbers in low..high, and makes them Python's."""
+    given = getattr(owner, name)
+    values = to_python(given)
     fine = isinstance(values, tuple) and len(values) > 0
-    fine = fine and all(isinstance(v, types) and not isinstance(v, bool) and low <= v <= high for v in values)
+    fine = fine and all(is_number(value, whole) and low <= value <= high for value in values)
     if not fine or any(a >= b for a, b in itertools.pairwise(values)):
-        raise ConfigError(f"{type(owner).__name__}.{name} is {values!r}; allowed: {allowed}, one or more, ascending")
+        raise ConfigError(f"{type(owner).__name__}.{name} is {given!r}; allowed: {allowed}, one or more, ascending")
+    object.__setattr__(owner, name, values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +106,7 @@ class Choice:
     default: str = "sum_aug"
 
     def __post_init__(self) -> None:
-        check_range(self, "num_draws", 1)
+        check_whole(self, "num_draws", 1)
         check_range(self, "weight", _TINY, 1.0)
         check_choice(self, "default", (*PASSES, "sum_aug"))
 
@@ -135,11 +140,17 @@ class ServedModel(tf.Module):
 
     The mirror answer is the same mean over two predictions, f(x) and f(x reversed from left to right).
 
+    No images, B = 0, get no answers, [0,K].
+
     Args:
-      model: called as `model(images, training=False)` with float32 [B,H,W,C] in 0..255; returns logits [B,K].
+      model: called as `model(images, training=False)` with float32 [B,H,W,C] in 0..255; returns logits [B,K], K of 2 or
+        more.
       bank_images: uint8 [M,H,W,C].
       config: `num_inputs`, `seed` and `mirror` are used; of the bank, M counts.
       choice: n, a and the default.
+
+    Raises:
+      ValueError: if the model gives another shape, or probabilities (see `tfaug.losses.check_logits`).
 
     Source: sum, section 3.7 (test-time Sum-Augmentation).
     """
@@ -150,8 +161,8 @@ class ServedModel(tf.Module):
         size, *shape = bank_images.shape
         self._shape = tuple(shape)
         # Kept out of the tracked attributes: tracking a Keras model would also save every layer's own functions.
-        self._call = lambda images: tf.cast(model(images, training=False), tf.float32)
-        self._num_classes = int(self._call(tf.zeros([1, *shape])).shape[-1])
+        self._call = lambda images: tf.cast(infer(model, images), tf.float32)
+        self._num_classes = check_logits(self._call(tf.cast(bank_images[:NUM_CHECKED], tf.float32))).shape[1]
         self._weights = tf_variables(model)
         self._bank = tf.Variable(bank_images, trainable=False, name="bank_images")
         # Steps that visit each of the M images once before any image twice.
@@ -228,7 +239,7 @@ class ServedModel(tf.Module):
     def _content_seeds(self, images: tf.Tensor) -> tf.Tensor:
         """Hashes each image to int64 [B]: the sum of its pixels, rounded to 0..255, times odd weights of the places."""
         num_values = math.prod(self._shape)
-        pixels = tf.cast(tf.clip_by_value(tf.round(images), 0.0, 255.0), tf.int64)
+        pixels = tf.cast(to_uint8(images), tf.int64)
         positions = tf.bitwise.bitwise_or(rng.mix64((tf.range(num_values, dtype=tf.int64) + 1) * rng.GOLDEN_64), 1)
         return tf.reduce_sum(tf.reshape(pixels, [-1, num_values]) * positions, axis=1)
 
@@ -258,6 +269,7 @@ class ServedModel(tf.Module):
     def _predict_draws(self, images: tf.Tensor, seed: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
         """Mixes every row with its partners, some rows at a time; returns log-probabilities [B,n,K]."""
         num_draws = self._choice.num_draws
+        seed = held_to(seed, [tf.shape(images)[0]], "as many seeds as images")
         partners = tf.reshape(self.choose_partners(seed), [-1, self._config.num_inputs - 1])
         num_rows = tf.shape(partners)[0]
 
@@ -340,9 +352,10 @@ def export_model(
 
     Signatures: `plain` (the model's own answer), `mirror` (mean with the mirror image, where the config has it),
     `sum_aug` (test-time Sum-Augmentation, seeded by each image's content), `sum_aug_seeded` (the same, seeded by the
-    input `seed`, int64 [B]) and `serving_default`, which answers as one of the first three: `choice.default`, which
-    the file tfaug.json beside the model names. They take `images` as float32 [B,H,W,C] in 0..255; each with the suffix
-    `_uint8` takes uint8. Outputs: `logits` and `probs`, float32 [B,K], with probs = softmax(logits).
+    input `seed`, int64 [B]; another number of them than of images is refused) and `serving_default`, which answers as
+    one of the first three: `choice.default`, which the file tfaug.json beside the model names. They take `images` as
+    float32 [B,H,W,C] in 0..255; each with the suffix `_uint8` takes uint8. Outputs: `logits` and `probs`, float32
+    [B,K], with probs = softmax(logits).
 
     Args:
       directory: the model's base path, as TensorFlow Serving takes it.
@@ -360,9 +373,11 @@ def export_model(
       The folder of the new version.
 
     Raises:
-      ValueError: if an array's type or shape is not as above, `class_names` are not K, there is no choice where the
-        config has several settings, or it is a mirror view that the config does not have.
+      ValueError: if an array's type or shape is not as above, the model gives no logits, `class_names` are not K, there
+        is no choice where the config has several settings, it is a mirror view that the config does not have, or
+        TensorFlow would see a pattern in the path (see `tfaug.files.refuse_pattern`).
     """
+    refuse_pattern("the export's folder", directory)
     if choice is None:
         if len(config.draws) > 1 or len(config.weights) > 1:
             raise ValueError(
@@ -445,9 +460,10 @@ def load_exported(path: str | os.PathLike[str]) -> ExportedModel:
     """Loads an exported model: a version's folder, or a base path, whose highest version is taken.
 
     Raises:
-      ValueError: if `path` holds no exported model.
+      ValueError: if `path` holds no exported model, or TensorFlow would see a pattern in it.
     """
     path = pathlib.Path(path)
+    refuse_pattern("the export's folder", path)
     found = path if (path / INFO_FILE).is_file() else latest_version(path)
     if found is None or not (found / INFO_FILE).is_file():
         raise ValueError(f"{path} holds no model exported by tfaug; allowed: a folder with {INFO_FILE}, or its parent")

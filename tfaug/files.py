@@ -3,14 +3,59 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Iterator
 from typing import Any
 
+from tfaug.config import ConfigError
+
 _PARTIAL = ".partial-"
+_PATTERN = r"[\[\]*?\\]"  # what has a meaning in a pattern for names of files
+
+
+def refuse_pattern(name: str, path: str | os.PathLike[str]) -> None:
+    """Refuses a path in which TensorFlow sees a pattern.
+
+    It looks for checkpoints and SavedModels by pattern: what it has written at such a path, it does not find.
+
+    Args:
+      name: what the path is of, for the message.
+      path: looked at from the root.
+
+    Raises:
+      ConfigError: if it holds one of `[`, `]`, `*`, `?` and the backslash.
+    """
+    whole = str(pathlib.Path(path).absolute())
+    if held := sorted(set(re.findall(_PATTERN, whole))):
+        raise ConfigError(
+            f"{name} is {whole}, where TensorFlow takes {' '.join(held)} for a pattern and would not find what it has "
+            "written; allowed: a path without [ ] * ? and backslash"
+        )
+
+
+def one_line(error: BaseException) -> str:
+    """Returns what an error of the system, of TensorFlow or of a library says, in one line."""
+    text = str(getattr(error, "message", None) or error)
+    # TensorFlow tells the node and the op too.
+    return " ".join(re.sub(r"\{\{.*?\}\}|\[Op:.*", "", text).split()) or type(error).__name__
+
+
+@contextlib.contextmanager
+def named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Adds the path to an error of the system that names none, as those of a full disk and of HDF5 do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            error.args = (f"{path}: {error}",)
+        elif error.filename is None:
+            error.filename = os.fspath(path)
+        raise
 
 
 def _partial(path: pathlib.Path) -> pathlib.Path:
@@ -34,10 +79,11 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
     try:
-        yield partial
-        with open(partial, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        with named(path):
+            yield partial
+            with open(partial, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -53,18 +99,19 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     if path.exists():
         raise FileExistsError(f"{path} exists already; a published folder is never overwritten")
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_partial(path.parent, path.name)
+    remove_partial(path.parent, glob.escape(path.name))
     partial = _partial(path)
     partial.mkdir()
     try:
-        yield partial
-        os.rename(partial, path)
+        with named(path):
+            yield partial
+            os.rename(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def remove_partial(folder: str | os.PathLike[str], name: str = "*") -> None:
-    """Removes what killed writers of `name` left unfinished in `folder`."""
+    """Removes what killed writers of `name`, a pattern, left unfinished in `folder`."""
     for leftover in pathlib.Path(folder).glob(f"{_PARTIAL}*-{name}"):
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)

@@ -22,7 +22,7 @@ import tensorflow as tf
 from tfaug import files, rng
 from tfaug.augment import AUGMENTATIONS, Augmentation, Batch, ManifoldMixup, image_shape
 from tfaug.augment.parse import parse
-from tfaug.config import ConfigError, check_choice
+from tfaug.config import ConfigError, check_choice, check_whole
 from tfaug.schedules import Progress, Visit
 
 TABLE = pathlib.Path(__file__).with_name("fingerprints.txt")
@@ -60,10 +60,7 @@ class Case:
     progress: str = "3/10"
 
     def __post_init__(self) -> None:
-        try:
-            rng.make_seed(self.seed)
-        except ValueError as error:
-            raise ConfigError(f"Case.seed is {self.seed!r}: {error}") from None
+        check_whole(self, "seed", *rng.SEED_LIMITS)
         if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){3}", self.shape):
             raise ConfigError(f"Case.shape is {self.shape!r}; allowed: BxHxWxC, as in 16x32x32x3")
         check_choice(self, "dtype", DTYPES)

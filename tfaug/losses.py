@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from tfaug.shapes import held_to
+
+NUM_CHECKED = 8  # images on which `check_logits` is worth its forward pass: few of them do not look alike by chance
+_SUM_TOLERANCE = 1e-2  # how far the probabilities of a row may sum from 1: wide enough for bfloat16
 DIRECTIONS = ("teacher_student", "student_teacher")
 
 
@@ -15,7 +20,38 @@ def _check_pair(first: Any, second: Any, names: str) -> tuple[tf.Tensor, tf.Tens
     first, second = (tf.cast(value, tf.float32) for value in (first, second))
     if first.shape.rank not in (2, None) or not first.shape.is_compatible_with(second.shape):
         raise ValueError(f"{names} have the shapes {first.shape} and {second.shape}; allowed: two times [B, K]")
+    if first.shape.rank == 2 and None in (first.shape[0], second.shape[0]):
+        # One row would be taken for every row.
+        num_classes = tf.shape(first)[1] if first.shape[1] is None else first.shape[1]
+        first = held_to(first, [tf.shape(second)[0], num_classes], "as many rows in both")
     return first, second
+
+
+def check_logits(logits: Any) -> np.ndarray:
+    """Checks that what a model gives can be logits, the mirror of `tfaug.metrics.check_predictions`.
+
+    Args:
+      logits: float [B, K]; the more rows, the less likely that logits pass for probabilities.
+
+    Returns:
+      The logits, float64 [B, K].
+
+    Raises:
+      ValueError: if they are not [B, K] with K of 2 or more, or every row is a distribution: no value below 0, and a
+        sum of 1 within 1e-2.
+
+    Example:
+      >>> check_logits([[2.0, -1.0]]).shape
+      (1, 2)
+    """
+    values = np.asarray(logits, np.float64)
+    if values.ndim != 2 or values.shape[1] < 2:
+        raise ValueError(f"the model gives {list(values.shape)}; allowed: logits [B, K], K of 2 or more")
+    if len(values) and (values >= 0).all() and (np.abs(values.sum(axis=1) - 1) <= _SUM_TOLERANCE).all():
+        raise ValueError(
+            "the model gives rows of 0 or more that sum to 1, so probabilities; allowed: logits, as before a softmax"
+        )
+    return values
 
 
 def smooth(labels: tf.Tensor, share: float) -> tf.Tensor:

@@ -18,8 +18,9 @@ import tensorflow as tf
 
 import tfaug
 from tfaug import rng
-from tfaug.augment import Augmentation, Batch, Compose, parse_op
-from tfaug.config import ConfigError, check_choice, check_range
+from tfaug.augment import Augmentation, Batch, Compose, OneOf, parse_op
+from tfaug.augment.base import all_ops
+from tfaug.config import ConfigError, check_choice, check_range, check_whole, read_number
 from tfaug.data import Split, digits, load_test_set
 from tfaug.data.load import load_first
 from tfaug.extras import explained
@@ -123,10 +124,10 @@ class Preview:
     data_dir: str = ""
 
     def __post_init__(self) -> None:
-        check_range(self, "num_rows", 1, MAX_VALUES)
-        check_range(self, "num_columns", 1, 64)
-        check_range(self, "seed", 0, 2**63 - 1)
-        check_range(self, "image_px", 16, 1024)
+        check_whole(self, "num_rows", 1, MAX_VALUES)
+        check_whole(self, "num_columns", 1, 64)
+        check_whole(self, "seed", 0, 2**63 - 1)
+        check_whole(self, "image_px", 16, 1024)
         check_choice(self, "engine", ENGINES)
         if self.progress_at is not None:
             check_range(self, "progress_at", 0, 1)
@@ -192,8 +193,7 @@ class Preview:
         for value in sweep.values:
             label = f"{sweep.field} = {value}"
             if sweep.field == "progress":
-                if not isinstance(value, (int, float)) or not 0 <= value <= 1:
-                    raise ConfigError(f"--sweep={self.sweep}: progress is {value!r}; allowed: 0..1")
+                value = read_number(f"--sweep={self.sweep}: progress", value, 0, 1)
                 variants.append(_Variant(label, op, seed, _progress(value)))
             else:
                 variants.append(_Variant(label, _set_field(op, sweep, value, self.sweep), seed, progress))
@@ -383,10 +383,10 @@ def _listed(text: str, listed: str) -> tuple[Any, ...]:
 
 def _set_field(op: Augmentation, sweep: Sweep, value: Any, text: str) -> Augmentation:
     """Returns the op with the sweep's field replaced, in the one part of it that has it."""
-    found = [part for part in _flatten(op) if _has(part, sweep)]
+    found = [part for part in all_ops(op) if _has(part, sweep)]
     parts = ", ".join(
         f"{type(part).__name__}.{field.name}"
-        for part in _flatten(op)
+        for part in all_ops(op)
         for field in dataclasses.fields(part)  # type: ignore[arg-type]
     )
     if not found:
@@ -400,18 +400,14 @@ def _set_field(op: Augmentation, sweep: Sweep, value: Any, text: str) -> Augment
 
 def _replace(op: Augmentation, part: Augmentation, field: str, value: Any, text: str) -> Augmentation:
     """Returns the op with a field of one part of it replaced."""
-    if isinstance(op, Compose):
-        return Compose(tuple(_replace(inner, part, field, value, text) for inner in op.ops))
+    if isinstance(op, (Compose, OneOf)):
+        return dataclasses.replace(op, ops=tuple(_replace(inner, part, field, value, text) for inner in op.ops))
     if op is not part:
         return op
     try:
         return dataclasses.replace(op, **{field: value})  # type: ignore[type-var]
     except (TypeError, ValueError) as error:
         raise ConfigError(f"--sweep={text!r}: {error}") from None
-
-
-def _flatten(op: Augmentation) -> list[Augmentation]:
-    return [part for inner in op.ops for part in _flatten(inner)] if isinstance(op, Compose) else [op]
 
 
 def _has(part: Augmentation, sweep: Sweep) -> bool:

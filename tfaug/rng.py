@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
 from tfaug import quantiles
+from tfaug.config import read_number
 
 Shape: TypeAlias = tf.Tensor | Sequence[int | tf.Tensor]
 
+SEED_LIMITS = (-(2**63), 2**64 - 1)
 _TABLE_BITS = 16
 
 
@@ -35,19 +37,30 @@ def make_seed(value: int) -> tf.Tensor:
       int32 [2]: the low and the high 32 bits of `value`.
 
     Raises:
-      ValueError: if `value` is not an integer or needs more than 64 bits.
+      ConfigError, a ValueError: if `value` is not an integer or needs more than 64 bits.
 
     Example:
       >>> make_seed(7).numpy().tolist()
       [7, 0]
     """
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise ValueError(f"a seed is made from an integer, got {value!r}")
-    value = int(value)
-    if not -(2**63) <= value < 2**64:
-        raise ValueError(f"a seed has at most 64 bits, got {value}")
+    value = read_number("seed", value, *SEED_LIMITS, whole=True)
     words = np.array([value & 0xFFFFFFFF, (value >> 32) & 0xFFFFFFFF], np.uint32)
     return tf.constant(words.view(np.int32))
+
+
+def as_seed(seed: Any) -> tf.Tensor:
+    """Returns the seed, int32 [2], that a call is given: an integer (see `make_seed`) or scalar tensor, or a seed.
+
+    Raises:
+      ValueError: if `seed` is neither.
+    """
+    number = isinstance(seed, (int, float, np.generic))
+    seed = make_seed(seed) if number else tf.convert_to_tensor(seed)
+    if seed.dtype.is_integer and seed.shape.rank == 0:  # Keras makes tensors of the numbers of numpy in a call.
+        seed = tf.bitcast(tf.cast(seed, tf.int64), tf.int32)
+    if seed.dtype != tf.int32 or not seed.shape.is_compatible_with([2]):
+        raise ValueError(f"a seed is an integer or int32 [2] (tfaug.rng), got {seed.dtype.name} {seed.shape}")
+    return seed
 
 
 def fold_in(seed: tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
@@ -62,7 +75,13 @@ def fold_in(seed: tf.Tensor, data: int | tf.Tensor) -> tf.Tensor:
 
     Returns:
       int32 [2].
+
+    Raises:
+      ValueError: if `data` is no integer.
     """
+    data = tf.convert_to_tensor(data)
+    if not data.dtype.is_integer:
+        raise ValueError(f"fold_in takes a whole number, got {data.dtype.name} {data.shape}")
     data = tf.cast(data, tf.int64)
     low = tf.bitcast(tf.cast(tf.bitwise.bitwise_and(data, tf.constant(0xFFFFFFFF, tf.int64)), tf.uint32), tf.int32)
     high = tf.cast(tf.bitwise.right_shift(data, tf.constant(32, tf.int64)), tf.int32)
@@ -211,7 +230,8 @@ def balanced(seed: tf.Tensor, n: int | tf.Tensor, num: int) -> tf.Tensor:
     """Draws one of 0..num-1 for each of `n` places, no number more than ceil(n / num) times.
 
     Each place gets a position of its own among num ceil(n / num), in random order. So each place's number is exactly
-    uniform, and two places share one a little less often than if drawn independently.
+    uniform, but two places share one with a probability of (c - 1) / (num c - 1), c = ceil(n / num), where independent
+    draws have 1 / num: never for n up to num, and 0.0647 instead of 0.0714 for 128 places and 14 numbers.
 
     Args:
       seed: int32 [2].
@@ -293,6 +313,13 @@ def unfused(product: tf.Tensor) -> tf.Tensor:
 
     XLA computes `a * b + c` with one rounding and TensorFlow with two; a clip to the finite numbers between the product
     and the sum, which changes none of them, keeps the two roundings. It takes both limits: where the compiler knows the
-    sign of the product (a grey level times a positive share), it drops the limit on the other side.
+    sign of the product (a grey level times a positive share), it drops the limit on the other side. NaN and infinities
+    pass beside it.
     """
-    return tf.maximum(tf.minimum(product, tf.float32.max), tf.float32.min)
+    finite = tf.maximum(tf.minimum(product, tf.float32.max), tf.float32.min)
+    return finite + tf.where(tf.math.is_finite(product), -0.0, product)
+
+
+def share_of(weight: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """Returns the float32 product weight * values, `unfused`; a weight of 0 takes nothing, not even NaN or infinity."""
+    return unfused(tf.math.multiply_no_nan(values, weight))

@@ -123,14 +123,15 @@ class Job:
         other = self.config.student.teacher_workdir
         if not other:
             network = self.network(self.config.model, self.config.precision)
-            network.load_weights(self._weights("teacher", len(self.config.phases) - 1))
+            fit.load_weights(network, self._weights("teacher", len(self.config.phases) - 1))
             return network
         folder = pathlib.Path(other)
         held = files.read_json(folder / "config.json")["config"]
         settings = {key: value for key, value in held["model"].items() if key != "class"}
         network = self.network(ModelConfig(**settings), self.config.precision)
         last = len(held["phases"]) - 1
-        network.load_weights(folder / "teacher" / f"{last}_{held['phases'][last]['name']}" / fit.FINAL_WEIGHTS)
+        phase = f"{last}_{held['phases'][last]['name']}"
+        fit.load_weights(network, folder / "teacher" / phase / fit.FINAL_WEIGHTS)
         return network
 
     def _check_teacher(self) -> None:
@@ -204,7 +205,7 @@ class Job:
         if not self._weights(who, index).exists():
             raise ConfigError(f"{self.path} holds no trained {name}; run `tfaug train` with the same flags first")
         network = self.network(model, self.config.export.precision)
-        network.load_weights(self._weights(who, index))
+        fit.load_weights(network, self._weights(who, index))
         return network
 
     def export(self) -> None:
@@ -323,7 +324,7 @@ class Job:
         missing = [name for name, path in paths.items() if not (path / "1").exists()]
         if missing:
             raise ConfigError(f"{self.path} holds no export of {', '.join(missing)}; run `tfaug export` first")
-        return {name: str(path.resolve()) for name, path in paths.items()}
+        return {name: str(path.absolute()) for name, path in paths.items()}
 
     # -- report --------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from tfaug.config import ConfigError, check_choice, check_range
+from tfaug.config import LARGEST, ConfigError, check_choice, check_range, is_number, to_python
 
 
 def _is_tensor(*values: Any) -> bool:
@@ -155,10 +155,11 @@ class Step(_Schedule):
     def __post_init__(self) -> None:
         check_range(self, "initial", 0.0)
         check_range(self, "factor", 0.0, 1.0)
-        bounds = tuple(self.boundaries)
-        increasing = all(low < high for low, high in itertools.pairwise(bounds))
-        if not increasing or not all(0.0 <= bound <= 1.0 for bound in bounds):
+        bounds = to_python(self.boundaries)
+        good = isinstance(bounds, (tuple, list)) and all(is_number(bound) and 0 <= bound <= 1 for bound in bounds)
+        if not good or any(low >= high for low, high in itertools.pairwise(bounds)):
             raise ConfigError(f"Step.boundaries is {self.boundaries!r}; allowed: increasing fractions in 0..1")
+        object.__setattr__(self, "boundaries", tuple(bounds))
 
     def value(self, step: Any, total_steps: Any) -> Any:
         """Returns the value at `step` (a float, or a float32 tensor where step or total_steps is a tensor)."""
@@ -387,8 +388,10 @@ def bounds(field: Any) -> tuple[float, float]:
     return min(values), max(values)
 
 
-def check_scheduled(owner: object, name: str, low: float, high: float = float("inf")) -> None:
+def check_scheduled(owner: object, name: str, low: float, high: float = LARGEST) -> None:
     """Checks that the field `name` of dataclass `owner` is a number in low..high or a schedule that stays there.
+
+    A number becomes one of Python's, see `config.check_range`.
 
     Raises:
       ConfigError: if it is not, naming the class, the field, the value and the range.
@@ -399,7 +402,7 @@ def check_scheduled(owner: object, name: str, low: float, high: float = float("i
         return
     lowest, highest = bounds(field)
     if lowest < low or highest > high:
-        allowed = f"{low:g} or more" if high == float("inf") else f"{low:g}..{high:g}"
+        allowed = f"{low:g} or more, finite" if high == LARGEST else f"{low:g}..{high:g}"
         got = f"{field!r}, which goes through {lowest:g}..{highest:g}"
         raise ConfigError(f"{type(owner).__name__}.{name} is {got}; allowed: {allowed}")
 

@@ -72,7 +72,12 @@ def measure_views(
 
     Returns:
       The views: plain, mirror, then the sums by weight and n, the answers being those that an export gives.
+
+    Raises:
+      ValueError: if there are no images, or as `ServedModel`.
     """
+    if not len(images):
+        raise ValueError("there are 0 images to measure views on; allowed: 1 or more")
     most = max(config.draws)
     served = ServedModel(model, bank_images, config, Choice(most, config.weights[0]))
     modes = ("plain", "mirror") if config.mirror else ("plain",)

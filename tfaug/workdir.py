@@ -40,10 +40,11 @@ class Workdir:
 
     Raises:
       ConfigError: if the folder holds another configuration (the fields that differ are named), or holds files but no
-        configuration: nothing is overwritten.
+        configuration: nothing is overwritten; or if TensorFlow would see a pattern in its path.
     """
 
     def __init__(self, path: str | pathlib.Path, config: Any):
+        files.refuse_pattern("--workdir", path)
         self.path = pathlib.Path(path)
         self.config = config
         self.fingerprint = configs.fingerprint(config)

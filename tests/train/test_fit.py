@@ -96,6 +96,18 @@ def test_two_replicas_learn_what_one_device_learns(data, tmp_path):
         assert values[0] == pytest.approx(values[1], rel=1e-4), field
 
 
+def test_a_remainder_smaller_than_the_number_of_replicas_is_validated_too(data, tmp_path):
+    """The second replica's share of the last batch is empty."""
+    data = dataclasses.replace(data, validation=data.train.take(np.arange(251)))
+    network, (result,) = train(data, tmp_path, (phase(),), devices=TWO_DEVICES)
+    (row,) = read_history(tmp_path / "0_train" / "history.csv")
+    assert float(row["val_accuracy"]) == pytest.approx(result["val_accuracy"])
+    assert float(row["val_loss"]) == pytest.approx(result["val_nll"], rel=1e-5)
+    assert fit.predict_logits(network, data.validation.images[:0]).shape == (0, 10)
+    with pytest.raises(ConfigError, match="0 images to validate on; allowed: 1 or more"):
+        evaluation_batches(data.validation.take(np.arange(0)), num_classes=10, batch_size=250)
+
+
 def test_host_and_device_augmentation_train_the_same_model(data, tmp_path):
     host, _ = train(data, tmp_path / "host", (phase(augment=INTENSIVE),), devices=TWO_DEVICES)
     device, _ = train(data, tmp_path / "device", (phase(augment=INTENSIVE, augment_on="device"),), devices=TWO_DEVICES)

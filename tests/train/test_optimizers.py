@@ -113,7 +113,7 @@ def test_orthogonalized_kernels_keep_their_directions_and_even_out_their_lengths
     "settings, named",
     [
         (lambda: Muon(momentum=1.5), "Muon.momentum is 1.5; allowed: 0..1"),
-        (lambda: Muon(num_iterations=0), "Muon.num_iterations is 0; allowed: 1 or more"),
+        (lambda: Muon(num_iterations=0), "Muon.num_iterations is 0; allowed: a whole number, 1 or more"),
         (lambda: Muon(vector_rate=0.0), "Muon.vector_rate is 0.0; allowed: 1e-06 or more"),
         (lambda: SGD(momentum=-0.1), "SGD.momentum is -0.1; allowed: 0..1"),
     ],

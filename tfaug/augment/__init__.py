@@ -1,6 +1,7 @@
 """Augmentations: frozen dataclasses that run in tf.data, inside a train step and under XLA with the same bits.
 
-`AUGMENTATIONS` is the table of all of them; `tfaug.augment.base` states what they have in common.
+`AUGMENTATIONS` is the table of all but `Compose` and `OneOf`, which are made of others; `tfaug.augment.base` states
+what they have in common.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tfaug.augment.autoaugment import AutoAugment
-from tfaug.augment.base import Augmentation, Batch, Compose, image_shape
+from tfaug.augment.base import Augmentation, Batch, Compose, OneOf, image_shape
+from tfaug.augment.dataset import augment_dataset, augment_training
 from tfaug.augment.erase import Cutout, RandomErasing
 from tfaug.augment.filters import SALIENCY, ElasticDistortion, GaussianBlur
 from tfaug.augment.manifold import ManifoldMixup
@@ -51,6 +53,7 @@ __all__ = [
     "GradualSumAug",
     "ManifoldMixup",
     "Mixup",
+    "OneOf",
     "PadCrop",
     "RandAugment",
     "RandomCrop",
@@ -59,6 +62,8 @@ __all__ = [
     "RandomScale",
     "SamplePairing",
     "SumAug",
+    "augment_dataset",
+    "augment_training",
     "compose",
     "image_shape",
     "parse_op",

@@ -14,8 +14,8 @@ from tfaug import images as kernels
 from tfaug import rng
 from tfaug.augment.base import Augmentation, Batch, Choice, Shape
 from tfaug.augment.operations import Operation, apply_operations
-from tfaug.augment.policies import FIXED, INTERPOLATIONS, Strength, draw_centres
-from tfaug.config import check_choice, check_range
+from tfaug.augment.policies import FIXED, INTERPOLATIONS, Strength, draw_centres, draw_places
+from tfaug.config import check_choice, check_whole
 from tfaug.schedules import Progress, Schedule, check_scheduled, value_at
 
 MAX_LEVEL = 10.0
@@ -224,7 +224,8 @@ class AutoAugment(Augmentation):
 
     Every image draws its sub-policy, uniformly; then each of its two operations is applied with its probability, and
     rotations, shears and translations get a random sign. Within a batch a sub-policy serves at most
-    ceil(B / number of sub-policies) images; two images share one a little less often than if drawn independently.
+    ceil(B / number of sub-policies) images, so images share one less often than if drawn independently, and never in a
+    batch of up to as many images as there are sub-policies; see `rng.balanced` and `balanced`.
 
     | policy | sub-policies | where from |
     | --- | --- | --- |
@@ -261,6 +262,8 @@ class AutoAugment(Augmentation):
       p: probability that an image is augmented at all, 0..1, or a schedule of it; 0 is the identity.
       fill: grey level 0..255 of the places that a warp or cutout leaves empty; the papers' is the data's mean.
       interpolation: of warps, `nearest` or `bilinear`.
+      balanced: whether the images of a batch share the sub-policies out evenly among them; False draws each image's
+        independently of the others', for those who need that, and may take twice as long.
 
     Raises:
       ConfigError: when an attribute is out of its range.
@@ -282,12 +285,14 @@ class AutoAugment(Augmentation):
     p: float | Schedule = 1.0
     fill: int = 128
     interpolation: str = "nearest"
+    balanced: bool = True
 
     def __post_init__(self) -> None:
         check_choice(self, "policy", POLICIES)
         check_scheduled(self, "p", 0, 1)
-        check_range(self, "fill", 0, 255)
+        check_whole(self, "fill", 0, 255)
         check_choice(self, "interpolation", INTERPOLATIONS)
+        check_choice(self, "balanced", (True, False))
 
     @property
     def sub_policies(self) -> tuple[SubPolicy, ...]:
@@ -307,7 +312,7 @@ class AutoAugment(Augmentation):
           signed value is negated. `centre_px`, int32 [B,2,2], row and column, where the policy has a cutout.
         """
         batch, plan = shape[0], _plan(self.policy)
-        sub_policy = rng.balanced(rng.fold_in(seed, 0), batch, len(self.sub_policies))
+        sub_policy = draw_places(rng.fold_in(seed, 0), batch, len(self.sub_policies), self.balanced)
         probability = tf.gather(tf.constant(plan.probability), sub_policy)
         drawn = rng.bernoulli(rng.fold_in(seed, 1), [batch, 2], probability)
         whole = rng.bernoulli(rng.fold_in(seed, 2), [batch, 1], value_at(self, "p", progress))

@@ -8,6 +8,10 @@ An augmentation ("op") is a frozen dataclass with
 and `op(batch, seed)` is `op.apply(batch, op.sample(seed, shape))`. The same seed gives the same bits eager, inside
 `tf.data`, in a `tf.function` and under XLA. A field that is a schedule is read in `sample`, at the `progress` of the
 training phase; `apply` sees only numbers that are in the choice.
+
+Images are grey levels 0..255, also where they are floats. Floats in 0..1 come out black from an op that counts in
+levels, or covered by far too bright a grey; where their values are seen, which is eagerly, it warns once. An op that
+moves or mixes values, such as Flip or Mixup, takes floats of any range.
 """
 
 from __future__ import annotations
@@ -19,12 +23,16 @@ import numpy as np
 import tensorflow as tf
 
 from tfaug import rng
-from tfaug.config import ConfigError
+from tfaug.config import LARGEST, ConfigError, is_number, to_python
+from tfaug.images.base import check_size
 from tfaug.schedules import Progress
+from tfaug.shapes import held_to
 
 Choice: TypeAlias = dict[str, tf.Tensor]
 Size: TypeAlias = int | tf.Tensor
 Shape: TypeAlias = tuple[Size, Size, Size, Size]
+
+_COMPOSITE = (tf.RaggedTensor, tf.SparseTensor)
 
 
 class Batch(NamedTuple):
@@ -32,11 +40,12 @@ class Batch(NamedTuple):
 
     Attributes:
       images: uint8 or float32 [B, H, W, C], 0..255.
-      labels: float32 [B, K], each row sums to 1; None where there are none.
+      labels: float32 [B, K], each row sums to 1, for ops that mix them. Others leave them as they are: class numbers,
+        or a dict or tuple of tensors, pass. None where there are none.
     """
 
     images: tf.Tensor
-    labels: tf.Tensor = None
+    labels: Any = None
 
 
 def image_shape(images: tf.Tensor) -> Shape:
@@ -47,6 +56,16 @@ def image_shape(images: tf.Tensor) -> Shape:
 
 class Augmentation:
     """Gives an op its call; the op itself has `sample` and `apply`."""
+
+    @property
+    def mixes_images(self) -> bool:
+        """Whether what becomes of an image depends on the other images of its batch."""
+        return False
+
+    @property
+    def mixes_labels(self) -> bool:
+        """Whether labels are mixed, and must be what `labels_to_mix` takes; labels of any kind pass the other ops."""
+        return False
 
     def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
         """Draws the choice for images of `shape`.
@@ -75,8 +94,11 @@ class Augmentation:
 
         Args:
           batch: a Batch or an (images, labels) pair; or images alone, for ops that do not mix images.
-            Images: uint8 or float32 [B, H, W, C], 0..255. Labels: float32 [B, K].
-          seed: int32 [2], or an integer.
+            Images: uint8 or float32 [B, H, W, C], 0..255. Labels: float32 [B, K], K of 2 or more, for ops that mix
+            labels; others leave labels of any type and shape [B, ...] as they are, also in a dict or tuple.
+          seed: int32 [2], or an integer. Two ops that are called with one seed draw the same random numbers, so what
+            they do goes together (where `PadCrop` cuts and where `Cutout` covers: correlated by 0.99): `Compose` them,
+            or call op i with `rng.fold_in(seed, i)`.
           progress: (step, total_steps) of the training phase, needed where a field of the op is a schedule; or a
             `Visit`, needed where the op goes by the examples.
 
@@ -85,7 +107,8 @@ class Augmentation:
 
         Raises:
           ValueError: if the images or labels have another rank or type, or do not agree in number; or if an op that
-            mixes images got no labels, or one with a schedule no progress.
+            mixes labels got none or class numbers, or one with a schedule no progress.
+          tf.errors.InvalidArgumentError: if they do not agree in a number that is known only at run time.
 
         Example:
           >>> from tfaug import augment
@@ -97,33 +120,79 @@ class Augmentation:
         if paired and len(batch) != 2:
             raise ValueError(f"a batch is (images, labels) or images alone, got {len(batch)} parts")
         whole = check_batch(Batch(*batch) if paired else Batch(batch))
-        seed = tf.convert_to_tensor(rng.make_seed(int(seed)) if isinstance(seed, (int, np.integer)) else seed)
-        if seed.dtype != tf.int32 or not seed.shape.is_compatible_with([2]):
-            raise ValueError(f"a seed is an integer or int32 [2] (tfaug.rng), got {seed.dtype.name} {seed.shape}")
-        result = self.apply(whole, self.sample(seed, image_shape(whole.images), progress))
+        result = self.apply(whole, self.sample(rng.as_seed(seed), image_shape(whole.images), progress))
         return result if paired else result.images
 
 
 def check_batch(batch: Batch) -> Batch:
-    """Returns `batch` as tensors.
+    """Returns `batch` as tensors; the labels keep their type and structure.
 
     Raises:
-      ValueError: if the images are not uint8 or float32 [B, H, W, C], or the labels not floating-point [B, K].
+      ValueError: if the images are not uint8 or float32 [B, H, W, C] or too large, or there are not as many labels.
     """
     images = tf.convert_to_tensor(batch.images)
     if images.dtype not in (tf.uint8, tf.float32):
         raise ValueError(f"images are uint8 or float32 in 0..255, got {images.dtype.name}")
     if images.shape.rank != 4:
         raise ValueError(f"images are [B, H, W, C], got the shape {images.shape}")
+    check_size(images.shape)
     if batch.labels is None:
         return Batch(images)
-    labels = tf.convert_to_tensor(batch.labels)
-    if not labels.dtype.is_floating or labels.shape.rank != 2:
-        hint = "; tf.one_hot(labels, num_classes) makes them" if labels.dtype.is_integer else ""
-        raise ValueError(f"labels are float32 [B, K], got {labels.dtype.name} {labels.shape}{hint}")
+    labels = tf.convert_to_tensor(batch.labels) if isinstance(batch.labels, list) else batch.labels
+    return Batch(images, tf.nest.map_structure(lambda part: _as_many(images, part), labels))
+
+
+def labels_to_mix(name: str, batch: Batch, one_hot_integers: bool = False) -> tf.Tensor:
+    """Returns the labels of `batch` for what mixes them: float32 [B, K].
+
+    Their values are not looked at: rows need not sum to 1.
+
+    Args:
+      name: of what mixes them, for the errors.
+      batch: images [B, H, W, C] and labels.
+      one_hot_integers: whether labels [B, K] of an integer type are taken.
+
+    Raises:
+      ValueError: if there are no labels, several, or another number than that of the images; or if they are class
+        numbers or may be: [B], [B, 1] or of an integer type.
+      tf.errors.InvalidArgumentError: if a number is known only at run time, and is wrong.
+    """
+    labels, needed = batch.labels, "labels float [B, K], K of 2 or more"
+    if labels is None:
+        given = "an op takes (images, labels), a layer a dict with 'images' and 'labels'"
+        raise ValueError(f"{name} mixes labels too and got none: {given}; {needed}")
+    if isinstance(labels, (dict, tuple, *_COMPOSITE)):
+        keys = f" with {sorted(labels)}" if isinstance(labels, dict) else ""
+        raise ValueError(f"{name} mixes {needed}, in one tensor; got a {type(labels).__name__}{keys}")
+    labels = tf.convert_to_tensor(labels)
+    good = labels.dtype.is_floating or (labels.dtype.is_integer and one_hot_integers)
+    if not good or labels.shape.rank != 2 or labels.shape[1] == 1:
+        raise ValueError(f"{name} mixes {needed}; got {labels.dtype.name} {labels.shape}{_one_hot(labels)}")
+    return _as_many(batch.images, tf.cast(labels, tf.float32), least=2)
+
+
+def _one_hot(labels: tf.Tensor) -> str:
+    """Returns how labels that cannot be mixed become such that can, for the end of an error."""
+    if labels.shape.rank == 2 and labels.shape[1] != 1:
+        return "; tf.cast(labels, tf.float32) if their rows are one-hot"
+    if labels.shape.rank not in (1, 2):
+        return ""
+    numbers = "labels" if labels.shape.rank == 1 else "labels[:, 0]"
+    numbers = numbers if labels.dtype.is_integer else f"tf.cast({numbers}, tf.int32)"
+    return f"; if they are class numbers, tf.one_hot({numbers}, num_classes)"
+
+
+def _as_many(images: tf.Tensor, labels: Any, least: int = 0) -> Any:
+    """Returns `labels` as a tensor, as many as there are images, each other size `least` or more."""
+    labels = labels if isinstance(labels, _COMPOSITE) else tf.convert_to_tensor(labels)
     if not images.shape[:1].is_compatible_with(labels.shape[:1]):
-        raise ValueError(f"there are {images.shape[0]} images and {labels.shape[0]} labels; their numbers must agree")
-    return Batch(images, tf.cast(labels, tf.float32))
+        given = f"{labels.shape[0]} labels" if labels.shape.rank else "one label"
+        raise ValueError(f"there are {images.shape[0]} images and {given}; their numbers must agree")
+    known = images.shape[0] is not None and labels.shape.is_fully_defined()
+    if known or labels.shape.rank is None or isinstance(labels, _COMPOSITE):
+        return labels
+    sizes = [tf.maximum(tf.shape(labels)[i], least) if n is None else n for i, n in enumerate(labels.shape)]
+    return held_to(labels, [image_shape(images)[0], *sizes[1:]], "as many labels as images")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,29 +218,31 @@ class Compose(Augmentation):
 
     ops: tuple[Augmentation, ...] = ()
 
+    @property
+    def mixes_images(self) -> bool:
+        """Whether one of the ops does."""
+        return any(op.mixes_images for op in self.ops)
+
+    @property
+    def mixes_labels(self) -> bool:
+        """Whether one of the ops does."""
+        return any(op.mixes_labels for op in self.ops)
+
     def __post_init__(self) -> None:
-        if not isinstance(self.ops, tuple):
-            raise ConfigError(f"Compose.ops is {self.ops!r}; allowed: a tuple of ops")
-        for i, op in enumerate(self.ops):
-            if not isinstance(op, Augmentation):
-                hint = "; a class was given, not an op" if isinstance(op, type) else ""
-                raise ConfigError(f"Compose.ops[{i}] is {op!r}; allowed: ops (tfaug.augment.AUGMENTATIONS){hint}")
+        _check_ops(self, self.ops)
 
     def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
         """Draws the choices of all ops; see Augmentation.sample."""
         choice: Choice = {}
         for i, op in enumerate(self.ops):
-            drawn = op.sample(rng.fold_in(seed, i), shape, progress)
-            choice.update({f"{i}.{name}": value for name, value in drawn.items()})
+            choice.update(_named(i, op.sample(rng.fold_in(seed, i), shape, progress)))
             shape = op.output_shape(shape)
         return choice
 
     def apply(self, batch: Batch, choice: Choice) -> Batch:
         """Applies all ops; see Augmentation.apply."""
         for i, op in enumerate(self.ops):
-            prefix = f"{i}."
-            own = {name[len(prefix) :]: value for name, value in choice.items() if name.startswith(prefix)}
-            batch = op.apply(batch, own)
+            batch = op.apply(batch, _own(i, choice))
         return batch
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -179,3 +250,127 @@ class Compose(Augmentation):
         for op in self.ops:
             shape = op.output_shape(shape)
         return shape
+
+
+@dataclasses.dataclass(frozen=True)
+class OneOf(Augmentation):
+    """Does to each image what one of several ops does, drawn for each image.
+
+    All ops see the whole batch, and of each image, and its label, the result of one op is kept. So an op that mixes
+    images takes its partners from all of them, and the call costs what all ops cost together. Where one op gives
+    float32 images (of uint8 ones: Mixup), all do, which changes no value.
+
+    Op i draws with `fold_in(seed, i)` and the op of each image with `fold_in(seed, len(ops))`, with the probabilities
+    `weights / sum(weights)` to within 2**-24.
+
+    Choice: `op_index` int32 [B], and the choices of the ops under `"i.name"`.
+
+    Args:
+      ops: the ops, one or more. All give images of one size, and as many.
+      weights: how often each is drawn beside the others, above 0; None for all alike.
+
+    Raises:
+      ConfigError: if `ops` is not such a tuple of ops or `weights` not a positive number for each.
+
+    Example:
+      >>> from tfaug import augment
+      >>> op = augment.OneOf((augment.CutMix(), augment.Mixup(0.2), augment.Compose(())), weights=(2, 1, 1))
+      >>> batch = op((tf.zeros([8, 32, 32, 3], tf.uint8), tf.one_hot(tf.range(8), 10)), seed=1)
+      >>> batch.images.dtype.name, batch.labels.shape.as_list()
+      ('float32', [8, 10])
+    """
+
+    ops: tuple[Augmentation, ...]
+    weights: tuple[float, ...] | None = None
+
+    @property
+    def mixes_images(self) -> bool:
+        """Whether one of the ops does."""
+        return any(op.mixes_images for op in self.ops)
+
+    @property
+    def mixes_labels(self) -> bool:
+        """Whether one of the ops does."""
+        return any(op.mixes_labels for op in self.ops)
+
+    def __post_init__(self) -> None:
+        _check_ops(self, self.ops)
+        if not self.ops:
+            raise ConfigError("OneOf.ops is (); allowed: one op or more")
+        for op in self.ops[1:]:
+            if op.output_shape(_PROBE) != self.ops[0].output_shape(_PROBE):
+                first = self.ops[0]
+                raise ConfigError(f"OneOf.ops {first!r} and {op!r} give images of another size or number; allowed: one")
+        if self.weights is not None:
+            weights = to_python(self.weights)
+            good = isinstance(weights, (tuple, list)) and len(weights) == len(self.ops)
+            if not good or not all(is_number(weight) and 0 < weight <= LARGEST for weight in weights):
+                allowed = f"{len(self.ops)} finite numbers above 0, one for each op, or None"
+                raise ConfigError(f"OneOf.weights is {self.weights!r}; allowed: {allowed}")
+            object.__setattr__(self, "weights", tuple(float(weight) for weight in weights))
+
+    def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
+        """Draws the op of each image and the choices of all ops; see Augmentation.sample."""
+        choice: Choice = {}
+        for i, op in enumerate(self.ops):
+            choice.update(_named(i, op.sample(rng.fold_in(seed, i), shape, progress)))
+        weights = np.ones(len(self.ops)) if self.weights is None else np.array(self.weights)
+        # Where one op's share ends and the next one's begins, as multiples of 2**-24, of which the draws are.
+        ends = np.round(np.cumsum(weights / weights.max())[:-1] / np.sum(weights / weights.max()) * 2**24) / 2**24
+        drawn = rng.uniform(rng.fold_in(seed, len(self.ops)), [self.output_shape(shape)[0], 1])
+        index = tf.reduce_sum(tf.cast(drawn >= tf.constant(ends, tf.float32), tf.int32), axis=1)
+        return {"op_index": index, **choice}
+
+    def apply(self, batch: Batch, choice: Choice) -> Batch:
+        """Applies all ops and keeps one result of each image; see Augmentation.apply."""
+        if self.mixes_labels:
+            batch = batch._replace(labels=labels_to_mix("OneOf", batch))
+        results, index = [op.apply(batch, _own(i, choice)) for i, op in enumerate(self.ops)], choice["op_index"]
+        images = [result.images for result in results]
+        if any(part.dtype == tf.float32 for part in images):
+            images = [tf.cast(part, tf.float32) for part in images]
+        labels = _pick([result.labels for result in results], index) if self.mixes_labels else batch.labels
+        return Batch(_pick(images, index), labels)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Returns the shape that images of `shape`, [B, H, W, C], become."""
+        return self.ops[0].output_shape(shape)
+
+
+# Divisible by many numbers; larger than what ops cut out.
+_PROBE = (5040, 5039, 5021, 3)
+
+
+def all_ops(op: Augmentation) -> list[Augmentation]:
+    """Returns an op, or, of one that is made of ops, those: all that do something themselves."""
+    return [part for inner in op.ops for part in all_ops(inner)] if isinstance(op, (Compose, OneOf)) else [op]
+
+
+def _check_ops(owner: Augmentation, ops: Any) -> None:
+    """Raises a ConfigError if the field `ops` of `owner` is not a tuple of ops."""
+    name = f"{type(owner).__name__}.ops"
+    if not isinstance(ops, tuple):
+        raise ConfigError(f"{name} is {ops!r}; allowed: a tuple of ops")
+    for i, op in enumerate(ops):
+        if not isinstance(op, Augmentation):
+            hint = "; a class was given, not an op" if isinstance(op, type) else ""
+            raise ConfigError(f"{name}[{i}] is {op!r}; allowed: ops (tfaug.augment.AUGMENTATIONS){hint}")
+
+
+def _named(i: int, choice: Choice) -> Choice:
+    """Returns the choice of op i under the names that it has in the choice of the whole."""
+    return {f"{i}.{name}": value for name, value in choice.items()}
+
+
+def _own(i: int, choice: Choice) -> Choice:
+    """Returns what `_named` put into a choice for op i."""
+    prefix = f"{i}."
+    return {name[len(prefix) :]: value for name, value in choice.items() if name.startswith(prefix)}
+
+
+def _pick(values: list[tf.Tensor], index: tf.Tensor) -> tf.Tensor:
+    """Returns row b of the tensor number `index[b]` among `values`, for each b; bits are kept."""
+    picked = values[0]
+    for i, value in enumerate(values[1:], start=1):
+        picked = tf.where(tf.reshape(index == i, [-1] + [1] * (value.shape.rank - 1)), value, picked)
+    return picked

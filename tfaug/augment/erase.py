@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from tfaug import rng
 from tfaug.augment.base import Augmentation, Batch, Choice, Shape, image_shape
-from tfaug.augment.spatial import MAX_SIZE_PX, NUM_RATIOS, check_pair, check_whole, draw_windows, middles
-from tfaug.config import ConfigError, check_range
+from tfaug.augment.spatial import NUM_RATIOS, check_pair, draw_windows, middles
+from tfaug.config import ConfigError, check_whole
+from tfaug.images.base import MAX_SIDE_PX, warn_of_unit_range
 from tfaug.schedules import Progress, Schedule, bounds, check_scheduled, value_at
 
 
@@ -53,12 +54,12 @@ class Cutout(Augmentation):
     fill: int = 0
 
     def __post_init__(self) -> None:
-        check_scheduled(self, "size_px", 0, MAX_SIZE_PX)
+        check_scheduled(self, "size_px", 0, MAX_SIDE_PX)
         check_whole(self, "num_holes", 0, 1000)
         if self.min_size_px is not None:
             check_whole(self, "min_size_px", 0, round(bounds(self.size_px)[0]))
         check_scheduled(self, "p", 0, 1)
-        check_range(self, "fill", 0, 255)
+        check_whole(self, "fill", 0, 255)
 
     def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
         """Draws the holes; see Augmentation.sample."""
@@ -81,6 +82,8 @@ class Cutout(Augmentation):
         side = choice["side_px"][..., tf.newaxis]
         start = choice["centre_px"] - side // 2
         covered = _covered(batch.images, tf.concat([start, start + side], -1), self.num_holes)
+        if self.fill:
+            warn_of_unit_range(batch.images)
         return batch._replace(images=tf.where(covered, tf.cast(self.fill, batch.images.dtype), batch.images))
 
 
@@ -126,9 +129,9 @@ class RandomErasing(Augmentation):
         check_pair(self, "ratio", 0.01, 100)
         if isinstance(self.fill, str):
             if self.fill != "noise":
-                raise ConfigError(f"RandomErasing.fill is {self.fill!r}; allowed: 0..255, or 'noise'")
+                raise ConfigError(f"RandomErasing.fill is {self.fill!r}; allowed: a whole number, 0..255, or 'noise'")
         else:
-            check_range(self, "fill", 0, 255)
+            check_whole(self, "fill", 0, 255)
 
     def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
         """Draws the rectangles, and the noise if there is some; see Augmentation.sample."""
@@ -143,6 +146,8 @@ class RandomErasing(Augmentation):
     def apply(self, batch: Batch, choice: Choice) -> Batch:
         """Covers the rectangles; see Augmentation.apply."""
         covered = _covered(batch.images, choice["box_px"][:, tf.newaxis], 1)
+        if self.fill:
+            warn_of_unit_range(batch.images)
         fill = tf.cast(choice["noise"] if self.fill == "noise" else self.fill, batch.images.dtype)
         return batch._replace(images=tf.where(covered, fill, batch.images))
 

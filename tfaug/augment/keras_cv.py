@@ -28,10 +28,10 @@ from typing import Any, TypeAlias
 
 import tensorflow as tf
 
-from tfaug.augment.base import Augmentation, Batch, Compose
+from tfaug.augment.base import Augmentation, Batch, Compose, all_ops, labels_to_mix
 from tfaug.augment.erase import Cutout
 from tfaug.augment.filters import GaussianBlur
-from tfaug.augment.mixing import CutMix, Mixup, SumAug
+from tfaug.augment.mixing import CutMix, GradualSumAug, Mixup, SumAug
 from tfaug.augment.policies import MAX_MAGNITUDE, RandAugment
 from tfaug.augment.spatial import Flip, PadCrop, RandomResizedCrop, RandomScale
 from tfaug.config import ConfigError
@@ -78,7 +78,7 @@ def keras_cv_pipeline(ops: Augmentation | Iterable[Augmentation]) -> Pipeline:
 
 
 def check_unscheduled(op: Augmentation, who: str) -> None:
-    """Checks that no op, nor one that it is composed of, goes by the progress: a schedule, or flips that alternate.
+    """Checks that no op, nor one that it is made of, goes by the progress: a schedule, or flips that alternate.
 
     Args:
       op: the op.
@@ -87,7 +87,7 @@ def check_unscheduled(op: Augmentation, who: str) -> None:
     Raises:
       ConfigError: naming the op, the field and its value.
     """
-    for part in _flatten([op]):
+    for part in all_ops(op):
         for field in dataclasses.fields(part):  # type: ignore[arg-type]
             value = getattr(part, field.name)
             if isinstance(value, tuple(SCHEDULES.values())):
@@ -95,6 +95,8 @@ def check_unscheduled(op: Augmentation, who: str) -> None:
                 raise ConfigError(f"{name} is {value!r}, which {who} cannot follow; allowed: a number")
         if isinstance(part, Flip) and part.alternate:
             raise ConfigError(f"Flip.alternate is True, which {who} cannot follow; allowed: False")
+        if isinstance(part, GradualSumAug):
+            raise ConfigError(f"GradualSumAug changes from step to step, which {who} cannot follow; allowed: SumAug")
 
 
 def _flatten(ops: Iterable[Augmentation]) -> list[Augmentation]:
@@ -213,8 +215,8 @@ def _call(
         if num_channels is not None and batch.images.shape[-1] not in (None, num_channels):
             got = batch.images.shape[-1]
             raise ValueError(f"keras-cv's {layer.name} needs images with {num_channels} channels, got {got}")
-        if mixes and batch.labels is None:
-            raise ValueError(f"keras-cv's {layer.name} mixes labels too: give it (images, labels)")
+        if mixes:
+            batch = batch._replace(labels=labels_to_mix(f"keras-cv's {layer.name}", batch))
         inputs = {"images": tf.cast(batch.images, tf.float32)}
         if batch.labels is not None:
             inputs["labels"] = batch.labels

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from tfaug import rng
-from tfaug.augment.base import Choice, Shape
+from tfaug.augment.base import Batch, Choice, Shape, labels_to_mix
 from tfaug.augment.mixing import blend, check_alpha, draw_beta
 from tfaug.config import ConfigError
 from tfaug.schedules import Progress, Schedule, check_scheduled, value_at
@@ -113,7 +113,9 @@ class ManifoldMixup:
 
         Raises:
           ConfigError: if the network has no stage of a name, naming those it has.
+          ValueError: if the labels are others; see `tfaug.augment.base.labels_to_mix`.
         """
+        labels = labels_to_mix("ManifoldMixup", Batch(images, labels))
         place, partner, weight = choice["place"], choice["partner"], choice["weight"]
         features, start = images, 0
         for stop, index in self.places(network):

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfaug import quantiles, rng
-from tfaug.augment.base import Augmentation, Batch, Choice, Shape, Size, image_shape
-from tfaug.config import ConfigError, check_choice, check_range
-from tfaug.images.base import computed_once, floor_sqrt
+from tfaug.augment.base import Augmentation, Batch, Choice, Shape, Size, image_shape, labels_to_mix
+from tfaug.config import ConfigError, check_choice, check_range, check_whole
+from tfaug.images.base import computed_once, floor_sqrt, hold
 from tfaug.schedules import Progress, Schedule, bounds, check_scheduled, gradual_weights, value_at
 
 COEFFICIENTS = ("mean", "beta", "uniform")
@@ -57,6 +59,8 @@ class CutMix(Augmentation):
       ('uint8', [8, 10])
     """
 
+    mixes_images = mixes_labels = True
+
     alpha: float | Schedule = 1.0
     p: float | Schedule = 1.0
 
@@ -84,7 +88,7 @@ class CutMix(Augmentation):
 
     def apply(self, batch: Batch, choice: Choice) -> Batch:
         """Pastes the boxes; see Augmentation.apply. Returns images of the type they have."""
-        labels = _labels(self, batch)
+        labels = labels_to_mix("CutMix", batch)
         num, height, width, channels = image_shape(batch.images)
         top, left, bottom, right = tf.unstack(choice["box_px"][:, :, None], axis=1)
         # Rows as vectors of W C values: on pixels of three values XLA takes twice as long.
@@ -128,6 +132,8 @@ class Mixup(Augmentation):
       ('float32', [8, 10])
     """
 
+    mixes_images = mixes_labels = True
+
     alpha: float | Schedule = 1.0
     p: float | Schedule = 1.0
 
@@ -146,7 +152,7 @@ class Mixup(Augmentation):
 
     def apply(self, batch: Batch, choice: Choice) -> Batch:
         """Blends; see Augmentation.apply. Returns float32 images."""
-        labels = _labels(self, batch)
+        labels = labels_to_mix("Mixup", batch)
         partner, weight = choice["partner"], choice["weight"]
         return Batch(
             blend(batch.images, tf.gather(batch.images, partner), weight),
@@ -181,6 +187,8 @@ class SamplePairing(Augmentation):
       >>> SamplePairing(p=0.8)((images, tf.one_hot(tf.range(8), 10)), seed=1).labels.numpy().argmax(1).tolist()
       [0, 1, 2, 3, 4, 5, 6, 7]
     """
+
+    mixes_images = True
 
     weight: float = 0.5
     p: float | Schedule = 1.0
@@ -244,13 +252,15 @@ class SumAug(Augmentation):
       [4, 32, 32, 3]
     """
 
+    mixes_images = mixes_labels = True
+
     k: int = 2
     coefficients: str = "mean"
     alpha: float | Schedule = 0.4
     single_label: bool = False
 
     def __post_init__(self) -> None:
-        _check_whole(self, "k")
+        check_whole(self, "k", 1)
         check_choice(self, "coefficients", COEFFICIENTS)
         check_alpha(self)
         check_choice(self, "single_label", (False, True))
@@ -274,7 +284,7 @@ class SumAug(Augmentation):
 
     def apply(self, batch: Batch, choice: Choice) -> Batch:
         """Sums; see Augmentation.apply. Returns float32 images."""
-        labels, members = _labels(self, batch), choice["members"]
+        labels, members = labels_to_mix("SumAug", batch), choice["members"]
         if self.coefficients == "mean":
             images = self._mean(batch.images, members)
         else:
@@ -288,13 +298,11 @@ class SumAug(Augmentation):
 
     def _mean(self, values: tf.Tensor, members: tf.Tensor) -> tf.Tensor:
         """Averages the rows of `values` that `members` [b, k] names, as float32."""
-        total = tf.cast(tf.gather(values, members[:, 0]), tf.float32)
-        for g in range(1, self.k):
-            total += tf.cast(tf.gather(values, members[:, g]), tf.float32)
-        if self.k == 1:
-            return total
-        # A product, since XLA would make one of the division; it may pass the highest possible mean by a rounding.
-        return tf.minimum(total * (1.0 / self.k), 255.0)
+        parts = [tf.cast(tf.gather(values, members[:, g]), tf.float32) for g in range(self.k)]
+        # A product, since XLA would make one of the division.
+        mean = functools.reduce(operator.add, parts) * (1.0 / self.k)
+        exact = self.k <= 2 or (values.dtype == tf.uint8 and self.k & (self.k - 1) == 0)
+        return mean if exact else _within(mean, parts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -330,11 +338,13 @@ class GradualSumAug(Augmentation):
       [0.875, 0.875, 0.875, 0.875]
     """
 
+    mixes_images = mixes_labels = True
+
     n: int = 4
     legacy_stepwise: bool = False
 
     def __post_init__(self) -> None:
-        _check_whole(self, "n")
+        check_whole(self, "n", 1)
         check_choice(self, "legacy_stepwise", (False, True))
 
     def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
@@ -356,9 +366,8 @@ class GradualSumAug(Augmentation):
 
     def apply(self, batch: Batch, choice: Choice) -> Batch:
         """Sums; see Augmentation.apply. Returns float32 images."""
-        labels, (members, weights) = _labels(self, batch), (choice["members"], choice["weights"])
-        images = tf.minimum(self._sum(batch.images, members, weights), 255.0)  # Float images may pass it by a rounding.
-        return Batch(images, self._sum(labels, members, weights))
+        labels, members, weights = labels_to_mix("GradualSumAug", batch), choice["members"], choice["weights"]
+        return Batch(self._sum(batch.images, members, weights), self._sum(labels, members, weights))
 
     def output_shape(self, shape: Shape) -> Shape:
         """Returns [B // n, H, W, C]."""
@@ -366,12 +375,11 @@ class GradualSumAug(Augmentation):
 
     def _sum(self, values: tf.Tensor, members: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """Sums the rows of `values` that `members` [b, n] names with `weights` [b, n], as float32."""
-        total = 0.0
-        for g in range(self.n):
-            part = tf.cast(tf.gather(values, members[:, g]), tf.float32)
-            product = tf.reshape(weights[:, g], [-1] + [1] * (values.shape.rank - 1)) * part
-            total += product if values.dtype == tf.uint8 else rng.unfused(product)
-        return total
+        parts = [tf.cast(tf.gather(values, members[:, g]), tf.float32) for g in range(self.n)]
+        shares = [tf.reshape(weights[:, g], [-1] + [1] * (values.shape.rank - 1)) for g in range(self.n)]
+        if values.dtype == tf.uint8:
+            return functools.reduce(operator.add, map(operator.mul, shares, parts))
+        return _within(functools.reduce(operator.add, map(rng.share_of, shares, parts)), parts)
 
 
 _WEIGHT_BITS = 16
@@ -388,21 +396,8 @@ def check_alpha(owner: Any) -> None:
       ConfigError: if it is not.
     """
     check_scheduled(owner, "alpha", 0)
-    low, high = bounds(owner.alpha)
-    if not 0 < low <= high < float("inf"):
+    if bounds(owner.alpha)[0] == 0:
         raise ConfigError(f"{type(owner).__name__}.alpha is {owner.alpha!r}; allowed: a finite number above 0")
-
-
-def _check_whole(op: SumAug | GradualSumAug, name: str) -> None:
-    check_range(op, name, 1)
-    if not isinstance(getattr(op, name), int):
-        raise ConfigError(f"{type(op).__name__}.{name} is {getattr(op, name)!r}; allowed: a whole number, 1 or more")
-
-
-def _labels(op: Augmentation, batch: Batch) -> tf.Tensor:
-    if batch.labels is None:
-        raise ValueError(f"{type(op).__name__} mixes labels too: give it (images, labels), labels float32 [B, K]")
-    return batch.labels
 
 
 def _draw_members(name: str, seed: tf.Tensor, num: Size, k: int) -> tf.Tensor:
@@ -416,7 +411,9 @@ def _draw_members(name: str, seed: tf.Tensor, num: Size, k: int) -> tf.Tensor:
             num = tf.identity(num)
     order = tf.range(num) if k == 1 else rng.permutation(seed, num)
     num_sums = num // k
-    return tf.transpose(tf.reshape(order[: num_sums * k], [k, num_sums]))
+    # XLA drops assertions, but makes no [k, 1] of no images.
+    rows = num_sums if isinstance(num, int) else tf.maximum(num_sums, 1)
+    return tf.transpose(tf.reshape(order[: num_sums * k], [k, rows], name="groups_of_k_images"))
 
 
 def draw_beta(owner: Any, seed: tf.Tensor, shape: Any, progress: Progress | None) -> tf.Tensor:
@@ -499,6 +496,15 @@ def blend(first: tf.Tensor, second: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
     exact = first.dtype == tf.uint8  # 8 bits times 16 bits: no product or sum rounds, fused or not.
     if weight.shape.rank == 1:
         weight = tf.reshape(weight, [-1] + [1] * (first.shape.rank - 1))
-    kept = weight * tf.cast(first, tf.float32)
-    added = (1.0 - weight) * tf.cast(second, tf.float32)
-    return kept + added if exact else rng.unfused(kept) + rng.unfused(added)
+    first, second = tf.cast(first, tf.float32), tf.cast(second, tf.float32)
+    if exact:
+        return weight * first + (1.0 - weight) * second
+    return rng.share_of(weight, first) + rng.share_of(1.0 - weight, second)
+
+
+def _within(means: tf.Tensor, parts: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Returns weighted means of `parts` held between the lowest and the highest of them, which a rounding may pass."""
+    low, high = parts[0], parts[0]
+    for part in parts[1:]:
+        low, high = tf.where(part < low, part, low), tf.where(part > high, part, high)
+    return hold(means, low, high)

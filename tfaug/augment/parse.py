@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from tfaug.augment.base import Augmentation, Compose
+from tfaug.augment.base import Augmentation, Compose, OneOf
 from tfaug.config import ConfigError, near_name
 from tfaug.schedules import SCHEDULES
 
@@ -17,13 +17,14 @@ _EXAMPLE = "as in RandAugment(n=2, m=9)"
 def parse(text: str, ops: Mapping[str, type[Augmentation]]) -> Augmentation:
     """Builds the op that `text` describes.
 
-    The text is one op, or several joined by ` + `, which are composed in order. An op is a name, or a call with values
-    by position or by name; a bare name takes all defaults. A value is a number, a text in quotes, True, False, None, a
-    schedule such as `Linear(0, 1)`, an op, or a tuple or list of values. So `parse(repr(op), ops)` is `op` again.
+    The text is one op, or several joined by ` + ` or by commas, which are composed in order. An op is a name, or a call
+    with values by position or by name; a bare name takes all defaults. A value is a number, a text in quotes, True,
+    False, None, a schedule such as `Linear(0, 1)`, an op, or a tuple or list of values. So `parse(repr(op), ops)` is
+    `op` again.
 
     Args:
       text: for example `PadCrop(4) + Flip() + CutMix(p=Linear(0, 1))`.
-      ops: what a name stands for; `Compose` is known beside them.
+      ops: what a name stands for; `Compose` and `OneOf` are known beside them.
 
     Returns:
       The op; a `Compose` where several are joined.
@@ -37,11 +38,12 @@ def parse(text: str, ops: Mapping[str, type[Augmentation]]) -> Augmentation:
       >>> parse("PadCrop(4) + CutMix(p=0.5)", AUGMENTATIONS)
       Compose(ops=(PadCrop(pad_px=4), CutMix(alpha=1.0, p=0.5)))
     """
-    makers = {**ops, "Compose": Compose}
+    makers = {**ops, "Compose": Compose, "OneOf": OneOf}
     try:
-        if not text.strip():
+        parts = _parts(ast.parse(text.strip(), mode="eval").body) if text.strip() else []
+        if not parts:
             raise ConfigError(f"no op is given; allowed: {', '.join(makers)}")
-        built = [_op(part, makers) for part in _parts(ast.parse(text.strip(), mode="eval").body)]
+        built = [_op(part, makers) for part in parts]
     except SyntaxError as error:
         raise ConfigError(f"op {text!r} cannot be read: {error.msg}; allowed: {_EXAMPLE}") from None
     except ConfigError as error:
@@ -52,12 +54,14 @@ def parse(text: str, ops: Mapping[str, type[Augmentation]]) -> Augmentation:
 
 
 def _parts(node: ast.expr) -> list[ast.expr]:
-    """Returns what stands between the `+` signs, left to right."""
+    """Returns what stands between the `+` signs and the commas, left to right."""
     todo, parts = [node], []
     while todo:
         node = todo.pop()
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
             todo += [node.right, node.left]
+        elif isinstance(node, (ast.Tuple, ast.List)):
+            todo += reversed(node.elts)
         else:
             parts.append(node)
     return parts

@@ -15,7 +15,7 @@ from tfaug import images as kernels
 from tfaug import rng
 from tfaug.augment.base import Augmentation, Batch, Choice, Shape, Size
 from tfaug.augment.operations import Operation, apply_operations
-from tfaug.config import check_choice, check_range
+from tfaug.config import check_choice, check_range, check_whole
 from tfaug.schedules import Progress, Schedule, bounds, check_scheduled, value_at
 
 MAX_MAGNITUDE = 30.0
@@ -137,7 +137,8 @@ class RandAugment(Augmentation):
 
     Every image draws its own operations, and its layers are independent. Within a layer the batch is balanced: each
     operation serves at most ceil(B / number of operations) images, so that it can work on its own images only. Each
-    image's operation is exactly uniform; two images share one a little less often than if drawn independently.
+    image's operation is exactly uniform, but images of a batch share one less often than if drawn independently, and
+    never in a batch of up to as many images as there are operations (14 below); see `rng.balanced` and `balanced`.
 
     An operation's value is low + (high - low) m / 30; signed ones are mirrored about `low` for half of the images.
     With a `spread` the magnitude is m + spread z, held to 0..30, with z drawn from the normal distribution for each
@@ -154,6 +155,10 @@ class RandAugment(Augmentation):
     | color, contrast, brightness, sharpness, factor | 0.1 | 0.64 | 1.9 | weaker to nothing at m = 15, then stronger |
     | posterize, bits kept, int() | 4 | 5 | 8 | weaker; nothing at m = 30 |
     | solarize, lowest inverted value, int() | 0 | 76 | 256 | weaker; inverts all at m = 0, nothing at m = 30 |
+
+    Solarize departs from its source by one level wherever 256 m / 30 is not whole: PIL, which the source gives the
+    fraction, inverts from its ceiling on, 77 at m = 9, and this preset truncates, to 76. It stays so until a major
+    release, for bits may not change before (docs/reproducibility.md).
 
     So a larger m is not always a stronger policy: six of the fourteen operations get weaker over some of the range or
     all of it, and m = 0 is *not* the identity (n = 0 is). The published results were got with these ranges.
@@ -224,6 +229,8 @@ class RandAugment(Augmentation):
         for keras_cv.
       fill: grey level 0..255 of the places that a warp or cutout leaves empty.
       interpolation: of warps, `nearest` or `bilinear`.
+      balanced: whether the images of a batch share the operations out evenly among them; False draws each image's
+        independently of the others', for those who need that, and may take twice as long.
 
     Raises:
       ConfigError: when an attribute is out of its range.
@@ -252,15 +259,17 @@ class RandAugment(Augmentation):
     spread: float | None = None
     fill: int = 128
     interpolation: str = "nearest"
+    balanced: bool = True
 
     def __post_init__(self) -> None:
-        check_range(self, "n", 0)
+        check_whole(self, "n", 0)
         check_scheduled(self, "m", 0, MAX_MAGNITUDE)
         check_choice(self, "preset", PRESETS)
         if self.spread is not None:
             check_range(self, "spread", 0)
-        check_range(self, "fill", 0, 255)
+        check_whole(self, "fill", 0, 255)
         check_choice(self, "interpolation", INTERPOLATIONS)
+        check_choice(self, "balanced", (True, False))
 
     @property
     def op_names(self) -> tuple[str, ...]:
@@ -308,7 +317,8 @@ class RandAugment(Augmentation):
           row and column, where the preset has a cutout.
         """
         size = [shape[0], self.n]
-        layers = [rng.balanced(rng.fold_in(seed, layer), shape[0], len(self.op_names)) for layer in range(self.n)]
+        num = len(self.op_names)
+        layers = [draw_places(rng.fold_in(seed, layer), shape[0], num, self.balanced) for layer in range(self.n)]
         choice = {
             "op_index": tf.stack(layers, 1) if layers else tf.zeros(size, tf.int32),
             "negative": rng.bernoulli(rng.fold_in(seed, self.n), size, 0.5),
@@ -407,6 +417,11 @@ def _exceeds(name: str, value: float, side: int) -> bool:
     """Whether a translation leaves nothing of a side, or a cutout is larger."""
     reach = _reach_px(name, value, side)
     return reach > side if name == "cutout" else reach >= side
+
+
+def draw_places(seed: tf.Tensor, num_images: Size, num: int, balanced: bool) -> tf.Tensor:
+    """Draws one of 0..num-1 for each image, int32 [B]: balanced over the batch, or independently."""
+    return rng.balanced(seed, num_images, num) if balanced else rng.randint(seed, [num_images], 0, num)
 
 
 def draw_centres(seed: tf.Tensor, size: rng.Shape, height: Size, width: Size) -> tf.Tensor:

@@ -13,15 +13,15 @@ import tensorflow as tf
 from tfaug import images as kernels
 from tfaug import rng
 from tfaug.augment.base import Augmentation, Batch, Choice, Shape, Size, image_shape
-from tfaug.config import ConfigError, check_choice, check_range
+from tfaug.config import ConfigError, check_choice, check_whole, is_number, to_python
 from tfaug.images import resample
-from tfaug.images.base import floor_sqrt
+from tfaug.images.base import MAX_SIDE_PX, floor_sqrt
 from tfaug.schedules import Progress, Schedule, Visit, check_scheduled, value_at
+from tfaug.shapes import held_to
 
 _INTERPOLATIONS = ("bilinear", "nearest")
 _AXES = ("horizontal", "vertical")
 _PADDINGS = ("zeros", "reflect")
-MAX_SIZE_PX = 16383
 NUM_RATIOS = 64
 _NUM_SHARES = 128
 _NUM_FACTORS = 1024
@@ -85,6 +85,8 @@ class Flip(Augmentation):
                 f"Flip(alternate=True) got {shape[0]} images and the numbers of {examples.shape} examples; allowed: as "
                 "many of each, so it stands before ops that make one image of several"
             )
+        if examples.shape[0] is None or _known(shape[0]) is None:
+            examples = held_to(examples, [shape[0]], "as many examples as images")
         first = rng.hash_bits(rng.fold_in(progress.seed, _AXES.index(self.axis)), examples, 1)
         return {"flip": (first + tf.cast(progress.epoch, tf.int32)) % 2 == 1}
 
@@ -104,7 +106,7 @@ class PadCrop(Augmentation):
     Images of any dtype and size keep both; labels pass. `pad_px` 0 is the identity.
 
     Attributes:
-      pad_px: pixels of padding on each side, 0 or more; with `reflect` less than the image's shorter side.
+      pad_px: pixels of padding on each side, 0..16,384; with `reflect` less than the image's shorter side.
       padding: `zeros`, or `reflect` for the image mirrored at its border, whose own row or column is not repeated.
 
     Raises:
@@ -120,7 +122,7 @@ class PadCrop(Augmentation):
     padding: str = "zeros"
 
     def __post_init__(self) -> None:
-        check_range(self, "pad_px", 0)
+        check_whole(self, "pad_px", 0, MAX_SIDE_PX)
         check_choice(self, "padding", _PADDINGS)
 
     def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
@@ -235,7 +237,7 @@ class RandomResizedCrop(Augmentation):
     there is no crop.
 
     Attributes:
-      size_px: side of the result, or its (height, width), each 1..16383; None keeps the image's size.
+      size_px: side of the result, or its (height, width), each 1..16,384; None keeps the image's size.
       scale: lowest and highest share of the area, 0..1; a window has at least 1 px a side.
       ratio: lowest and highest width over height, 0.01..100.
       interpolation: `bilinear` or `nearest`.
@@ -325,7 +327,7 @@ class RandomScale(Augmentation):
     def __post_init__(self) -> None:
         check_pair(self, "scale", 0.1, 10)
         check_scheduled(self, "p", 0, 1)
-        check_range(self, "fill", 0, 255)
+        check_whole(self, "fill", 0, 255)
 
     def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
         """Draws the factors; see Augmentation.sample."""
@@ -356,7 +358,7 @@ def draw_windows(
 
     Args:
       seed: int32 [2].
-      shape: [B, H, W, C]; H W up to 2**24.
+      shape: [B, H, W, C], sides of up to 16,384 px.
       scale: lowest and highest share of the image's area, 0..1.
       ratios: heights over widths, equally likely.
       min_px: the shortest side allowed; shorter ones are brought to it.
@@ -418,35 +420,28 @@ def middles(low: float, high: float, num: int) -> np.ndarray:
 def check_pair(owner: object, name: str, low: float, high: float) -> None:
     """Checks that the field `name` of dataclass `owner` is a pair of numbers in low..high, the lower one first.
 
+    They become numbers of Python.
+
     Raises:
       ConfigError: if it is not, naming the class, the field, the value and what is allowed.
     """
-    pair = getattr(owner, name)
-    numbers = isinstance(pair, tuple) and all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in pair)
-    if not numbers or len(pair) != 2 or not low <= pair[0] <= pair[1] <= high:
+    pair = to_python(getattr(owner, name))
+    good = isinstance(pair, tuple) and len(pair) == 2 and all(is_number(number) for number in pair)
+    if not good or not low <= pair[0] <= pair[1] <= high:
         allowed = f"a pair of numbers in {low:g}..{high:g}, the lower one first"
-        raise ConfigError(f"{type(owner).__name__}.{name} is {pair!r}; allowed: {allowed}")
-
-
-def check_whole(owner: object, name: str, low: int, high: int) -> None:
-    """Checks that the field `name` of dataclass `owner` is a whole number in low..high.
-
-    Raises:
-      ConfigError: if it is not, naming the class, the field, the value and the range.
-    """
-    check_range(owner, name, low, high)
-    value = getattr(owner, name)
-    if not isinstance(value, int):
-        raise ConfigError(f"{type(owner).__name__}.{name} is {value!r}; allowed: a whole number in {low}..{high}")
+        raise ConfigError(f"{type(owner).__name__}.{name} is {getattr(owner, name)!r}; allowed: {allowed}")
+    object.__setattr__(owner, name, pair)
 
 
 def _check_size(op: RandomCrop | RandomResizedCrop) -> None:
-    """Refuses a size that is not None, a side, or a pair of sides."""
-    sides = (1, 1) if op.size_px is None else _pair(op.size_px)
-    whole = isinstance(sides, tuple) and all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
-    if not whole or len(sides) != 2 or not all(1 <= side <= MAX_SIZE_PX for side in sides):
-        allowed = f"None, a side in 1..{MAX_SIZE_PX}, or (height, width)"
+    """Refuses a size that is not None, a side, or a pair of sides; makes its numbers Python's."""
+    size_px = to_python(op.size_px)
+    sides = (1, 1) if size_px is None else _pair(size_px)
+    good = len(sides) == 2 and all(is_number(side, whole=True) and 1 <= side <= MAX_SIDE_PX for side in sides)
+    if not good:
+        allowed = f"None, a side in whole px, 1..{MAX_SIDE_PX}, or (height, width)"
         raise ConfigError(f"{type(op).__name__}.size_px is {op.size_px!r}; allowed: {allowed}")
+    object.__setattr__(op, "size_px", size_px)
 
 
 def _known(size: Size) -> int | None:

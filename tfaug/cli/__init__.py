@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
 from absl import flags
 
 import tfaug
+from tfaug import files
 from tfaug.config import ConfigError, near_name
 from tfaug.extras import MissingExtra, explained
 
@@ -55,8 +59,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
       The exit status: 0 done, 1 the work failed, 2 the command line or the configuration is wrong, or asks for a part
-      that is not installed.
+      that is not installed, 130 stopped by hand, 141 nobody reads the output any more, as after `| head`.
     """
+    try:
+        status = _main(arguments)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        _drop_output()
+        return 141
+    except OSError as error:
+        error.filename = "standard output"
+        _drop_output()
+        return _fail(error)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    """Runs a command; an error that a user can act on becomes one line."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or {"--help", "-h", "help"} & set(arguments):
         print(usage())
@@ -71,9 +90,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, MissingExtra, flags.Error) as error:
         print(f"tfaug: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if not _is_of_the_system(error):
+            raise
+        return _fail(error)
     except KeyboardInterrupt:
         print("\ntfaug: stopped; the same command goes on where it can", file=sys.stderr)
         return 130
+
+
+def _fail(error: Exception) -> int:
+    """Says in one line what the system refused, and returns the exit status."""
+    advice = "; see to the path, its permissions and the free space: the same command goes on where it can"
+    if isinstance(error, OSError) and error.errno is None:
+        advice = ""  # the error is our own, or a library's, and says it all
+    print(f"tfaug: {files.one_line(error)}{advice}", file=sys.stderr)
+    return 1
+
+
+def _is_of_the_system(error: Exception) -> bool:
+    """Whether a file is absent, damaged or refused; TensorFlow's other errors are of a program."""
+    if isinstance(error, OSError):
+        return True
+    tf = sys.modules.get("tensorflow")
+    if tf is None or not isinstance(error, tf.errors.OpError):
+        return False
+    known = isinstance(error, (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.PermissionDeniedError))
+    return known or any(f"; {os.strerror(number)}" in error.message for number in errno.errorcode)
+
+
+def _drop_output() -> None:
+    """Leads what cannot be written nowhere: the interpreter writes the rest of it when it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with contextlib.suppress(OSError, ValueError):  # a stream without a descriptor
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _split(arguments: Sequence[str]) -> tuple[str, list[str]]:

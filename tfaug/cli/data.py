@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -60,10 +59,11 @@ def main(command: str, arguments: Sequence[str]) -> int:
       arguments: what follows it on the command line.
 
     Returns:
-      The exit status: 0 done, 1 the files could not be written.
+      The exit status: 0 done.
 
     Raises:
       ConfigError, absl.flags.Error: if the flags are wrong, or the data set exists.
+      OSError: if the files cannot be written.
     """
     FLAGS.unparse_flags()  # nothing is left of an earlier call in this process
     rest = FLAGS(["tfaug", *arguments], known_only=False)[1:]
@@ -94,11 +94,7 @@ def main(command: str, arguments: Sequence[str]) -> int:
     )
     fields = _values("copies", "originals", "seed", "max_examples", "num_classes", "name")
     config = make_config(FLAGS.op, data, splits=tuple(FLAGS.split), **fields)
-    try:
-        written = write_copies(config, FLAGS.out, beam_options=FLAGS.beam_options if FLAGS.beam else None)
-    except OSError as error:
-        print(f"tfaug: {error}", file=sys.stderr)
-        return 1
+    written = write_copies(config, FLAGS.out, beam_options=FLAGS.beam_options if FLAGS.beam else None)
     for split, counts in written.metadata["splits"].items():
         originals = f"{counts['num_originals']:,} originals"
         whole = f"{originals}, {counts['num_copies']:,} copies" if counts["num_copies"] else originals

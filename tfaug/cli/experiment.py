@@ -97,7 +97,7 @@ def main(command: str, arguments: Sequence[str]) -> int:
                     job.evaluate(FLAGS.endpoint)
                 else:
                     getattr(job, stage)()
-        except (NonFiniteLoss, ServingError, FileNotFoundError) as error:
+        except (NonFiniteLoss, ServingError) as error:
             print(f"tfaug: {error}", file=sys.stderr)
             return 1
     if command in ("run", "report"):
@@ -111,13 +111,11 @@ def main(command: str, arguments: Sequence[str]) -> int:
 
 def _serve(exports: dict[str, str]) -> int:
     """Serves the exports in a process of its own until it is stopped."""
+    from tfaug.serving.client import config_text
+
     with tempfile.TemporaryDirectory() as folder:
         models = pathlib.Path(folder) / "models.config"
-        entries = "".join(
-            f'  config {{ name: "{name}" base_path: "{path}" model_platform: "tensorflow" }}\n'
-            for name, path in exports.items()
-        )
-        models.write_text(f"model_config_list {{\n{entries}}}\n", encoding="utf-8")
+        models.write_text(config_text(exports), encoding="utf-8")
         command = [sys.executable, "-m", "tfaug.serving", f"--model_config_file={models}", f"--host={FLAGS.host}"]
         server = subprocess.Popen([*command, f"--port={FLAGS.port}", f"--rest_api_port={FLAGS.rest_port}"])
         return _wait(server)

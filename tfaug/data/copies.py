@@ -29,7 +29,7 @@ from tqdm import tqdm
 import tfaug
 from tfaug import files, rng
 from tfaug.augment import SALIENCY, Augmentation, Batch, parse_op
-from tfaug.config import ConfigError, check_range, fingerprint, near_name, to_dict
+from tfaug.config import ConfigError, check_whole, fingerprint, near_name, to_dict
 from tfaug.data.load import PARTS, DataConfig, load_parts, load_test_set
 from tfaug.data.split import Split, shuffled_order
 from tfaug.extras import explained
@@ -124,10 +124,10 @@ class CopiesConfig:
     named: str = ""
 
     def __post_init__(self) -> None:
-        check_range(self, "copies", 0 if self.originals and not self.op else 1)
-        check_range(self, "seed", 0, 2**63 - 1)
-        check_range(self, "max_examples", 0)
-        check_range(self, "num_classes", 0)
+        check_whole(self, "copies", 0 if self.originals and not self.op else 1)
+        check_whole(self, "seed", 0, 2**63 - 1)
+        check_whole(self, "max_examples", 0)
+        check_whole(self, "num_classes", 0)
         for split in self.splits:
             if split not in PARTS:
                 raise ConfigError(f"split is {split!r}{near_name(split, PARTS)}; allowed: {', '.join(PARTS)}")

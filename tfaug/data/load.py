@@ -5,27 +5,29 @@ The test set never chooses anything: a validation part is held out from the trai
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import itertools
 import json
+import logging as python_logging
 import os
 import pathlib
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from tfaug.config import ConfigError, check_range, near_name
+from tfaug.config import ConfigError, check_range, check_whole, near_name
 from tfaug.data import digits
 from tfaug.data.split import Split, balanced_subset, stratified_split
 from tfaug.extras import explained
-from tfaug.files import atomic_file
+from tfaug.files import atomic_file, one_line
 
 PARTS = ("train", "validation", "test")
 
@@ -68,8 +70,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_range(self, "validation_fraction", 0.001, 0.5)
-        check_range(self, "split_seed", 0, 2**63 - 1)
-        check_range(self, "num_train_examples", 0)
+        check_whole(self, "split_seed", 0, 2**63 - 1)
+        check_whole(self, "num_train_examples", 0)
         for field in ("name", "train_split", "test_split"):
             if not getattr(self, field):
                 raise ConfigError(f"DataConfig.{field} is ''; allowed: a name")
@@ -151,8 +153,8 @@ def load_data(config: DataConfig, cache_dir: str | os.PathLike[str] | None = Non
       The data, images as uint8.
 
     Raises:
-      ConfigError: if the set is unknown, absent and not to be downloaded, or no classification set of uint8 images of
-        one fixed size; if two of its parts overlap; or if a part of the asked size cannot be made.
+      ConfigError: if the set is unknown, absent and not to be downloaded, damaged, or no classification set of uint8
+        images of one fixed size; if two of its parts overlap; or if a part of the asked size cannot be made.
     """
     splits, class_names, _ = load_parts(config, PARTS, cache_dir)
     mean, std = _mean_and_std(splits["train"].images)
@@ -315,50 +317,97 @@ def _parse_spec(spec: str, what: str) -> tuple[str, str]:
     return match[1], match[2] or ""
 
 
+@contextlib.contextmanager
+def _reading(name: str, folder: str | os.PathLike[str] | None) -> Iterator[None]:
+    """Names the set, and the folder it is in, where its files are damaged or absent."""
+    try:
+        yield
+    except (ConfigError, ModuleNotFoundError):
+        raise
+    except Exception as error:  # of the system, TensorFlow, TFDS or protobuf
+        raise ConfigError(
+            f"data set {name!r} cannot be read from {folder or 'the default TFDS folder'} ({one_line(error)}); "
+            "allowed: a set whose files are whole: prepare it again, or name another folder"
+        ) from error
+
+
 def _find_builder(name: str, data_dir: str) -> Any:
     """The TFDS builder of a prepared set; a registered set that is absent is downloaded and prepared."""
     with explained():
         import tensorflow_datasets as tfds  # imported late: it costs a second, and digits need none of it
 
-    if (pathlib.Path(name).expanduser() / "dataset_info.json").is_file():
-        return tfds.builder_from_directory(str(pathlib.Path(name).expanduser()))
+    own = pathlib.Path(name).expanduser()
+    if (own / "dataset_info.json").is_file():
+        with _reading(name, own):
+            return tfds.builder_from_directory(str(own))
     folder = data_dir or os.environ.get("TFDS_DATA_DIR") or None
     folder = os.path.expanduser(folder) if folder else None
-    try:
-        builder = tfds.builder(name, data_dir=folder)
-    except tfds.core.DatasetNotFoundError:
-        known = [*tfds.list_builders(with_community_datasets=False), "digits"]
-        near = difflib.get_close_matches(name.lower(), known, n=3)
-        hint = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
+    if folder and "://" not in folder and not os.path.isdir(folder):
         raise ConfigError(
-            f"data set {name!r} is unknown to tensorflow-datasets and not prepared in "
-            f"{folder or 'its default folder'}{hint}; allowed: 'digits', a TFDS name, a prepared set in data_dir"
-        ) from None  # TFDS's own message lists every set it knows
-    except (ValueError, AssertionError) as error:  # a malformed name, or a config or version that the set does not have
-        raise ConfigError(f"data set {name!r}: {' '.join(str(error).split())}") from error
-    if builder.is_prepared():
-        return builder
-    older = _prepared_versions(builder)
-    if older and ":" not in name:
-        logging.info("%s is prepared as %s: using that", name, older[-1])
-        return tfds.builder_from_directory(older[-1])
+            f"the folder of data sets, {folder!r}, does not exist; allowed: one that does, where an absent set is put"
+        )
+    with _reading(name, folder):
+        try:
+            builder = tfds.builder(name, data_dir=folder)
+        except tfds.core.DatasetNotFoundError:
+            known = [*tfds.list_builders(with_community_datasets=False), "digits"]
+            near = difflib.get_close_matches(name.lower(), known, n=3)
+            guess = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
+            hint = _prepared_hint(name, folder) or guess
+            raise ConfigError(
+                f"data set {name!r} is unknown to tensorflow-datasets and not prepared in "
+                f"{folder or 'its default folder'}{hint}; allowed: 'digits', a TFDS name, a prepared set in data_dir"
+            ) from None  # TFDS's own message lists every set it knows
+        except json.JSONDecodeError:  # a ValueError
+            raise
+        except (ValueError, AssertionError) as error:  # a malformed name, or a config or version that it does not have
+            raise ConfigError(f"data set {name!r}{_prepared_hint(name, folder)}: {one_line(error)}") from error
+        if builder.is_prepared():
+            return builder
+        older = _prepared_versions(pathlib.Path(builder.data_path).parent)
+        if older and ":" not in name:
+            logging.info("%s is prepared as %s: using that", name, older[-1])
+            return tfds.builder_from_directory(str(older[-1]))
     logging.info("%s is not in %s: downloading it", name, builder.data_dir)
     try:
-        builder.download_and_prepare()
+        with _few_retries():
+            builder.download_and_prepare()
     except Exception as error:
         raise ConfigError(
-            f"data set {name!r} is not in {folder or 'the default TFDS folder'} and could not be downloaded "
-            f"({type(error).__name__}: {error}); "
+            f"data set {name!r} is not in {folder or 'the default TFDS folder'}{_prepared_hint(name, folder)} and "
+            f"could not be downloaded ({type(error).__name__}: {one_line(error)}); "
             "name a folder that has it in data_dir or TFDS_DATA_DIR, or use 'digits', which needs no network"
         ) from error
     return builder
 
 
-def _prepared_versions(builder: Any) -> list[str]:
-    """Folders beside a builder's own that hold another prepared version of its set, the newest last."""
-    found = [path.parent for path in pathlib.Path(builder.data_path).parent.glob("*/dataset_info.json")]
+@contextlib.contextmanager
+def _few_retries() -> Iterator[None]:
+    """Lets TFDS ask for a file three times within a second, and not eleven times, with a warning each, in 200 s."""
+    from tensorflow_datasets.core.download import downloader
+
+    logger = python_logging.getLogger("urllib3")
+    before, level = downloader.MAX_RETRIES, logger.level
+    downloader.MAX_RETRIES = 2
+    logger.setLevel(python_logging.ERROR)
+    try:
+        yield
+    finally:
+        downloader.MAX_RETRIES = before
+        logger.setLevel(level)
+
+
+def _prepared_versions(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The folders in that of a set that hold a prepared version of it, the newest last."""
+    found = [path.parent for path in folder.glob("*/dataset_info.json")]
     numbered = [path for path in found if re.fullmatch(r"\d+\.\d+\.\d+", path.name)]
-    return [str(path) for path in sorted(numbered, key=lambda path: [int(part) for part in path.name.split(".")])]
+    return sorted(numbered, key=lambda path: [int(part) for part in path.name.split(".")])
+
+
+def _prepared_hint(name: str, folder: str | None) -> str:
+    """Which versions of a set are prepared in the folder, in brackets; '' if there are none."""
+    found = _prepared_versions(pathlib.Path(folder) / name.split(":")[0]) if folder else []
+    return f" (prepared there: {', '.join(path.name for path in found)})" if found else ""
 
 
 class _Keys(NamedTuple):
@@ -459,10 +508,11 @@ def _read_split(builder: Any, split: str, keys: _Keys, cache_dir: str | os.PathL
     """Reads a split from the cache if that holds exactly it, else from the records, filling the cache."""
     import tensorflow as tf
 
-    records = [
-        [os.path.basename(path), first, number, tf.io.gfile.stat(path).length]
-        for path, first, number in _instructions(builder, split)
-    ]
+    with _reading(builder.info.full_name, builder.data_dir):
+        records = [
+            [os.path.basename(path), first, number, tf.io.gfile.stat(path).length]
+            for path, first, number in _instructions(builder, split)
+        ]
     key = json.dumps([_CACHE_FORMAT, builder.info.full_name, split, keys, records])
     if cache_dir is None:
         return _decode_split(builder, split, keys)
@@ -472,8 +522,11 @@ def _read_split(builder: Any, split: str, keys: _Keys, cache_dir: str | os.PathL
         return cached
     decoded = _decode_split(builder, split, keys)
     arrays = {name: rows for name in _ARRAYS if (rows := getattr(decoded, name)) is not None}
-    with atomic_file(path) as partial:
-        np.savez(partial, key=np.array(key), **arrays)
+    try:
+        with atomic_file(path) as partial:
+            np.savez(partial, key=np.array(key), **arrays)
+    except OSError as error:
+        logging.warning("%s is not kept for the next call: %s", path, error)
     return decoded
 
 
@@ -513,7 +566,8 @@ def _decode_split(builder: Any, split: str, keys: _Keys) -> Split:
     texts: dict[str, list[str]] = {key: [] for key in (keys.id, keys.original_id) if key is not None}
     start = 0
     # On a terminal a bar appears once decoding has taken two seconds.
-    with tqdm(total=num_examples, desc=f"decoding {name}", unit=" images", delay=2, disable=None) as bar:
+    bar = tqdm(total=num_examples, desc=f"decoding {name}", unit=" images", delay=2, disable=None)
+    with bar, _reading(name, builder.data_dir):
         wanted = [key for key in keys if key is not None]
         for batch in dataset.map(lambda row: {key: row[key] for key in wanted}).batch(_BATCH).as_numpy_iterator():
             stop = start + len(batch[keys.label])

@@ -136,6 +136,12 @@ def augmentation_seed(seed: tf.Tensor) -> tf.Tensor:
 
 
 def evaluation_batches(split: Split, *, num_classes: int, batch_size: int) -> tf.data.Dataset:
-    """Returns (images, labels) batches of `split` in its own order, the last one as short as it comes."""
+    """Returns (images, labels) batches of `split` in its own order, the last one as short as it comes.
+
+    Raises:
+      ConfigError: if there are no images.
+    """
+    if not len(split):
+        raise ConfigError("there are 0 images to validate on; allowed: 1 or more")
     labels = split.label_rows(num_classes)
     return tf.data.Dataset.from_tensor_slices((split.images, labels)).batch(batch_size).prefetch(2)

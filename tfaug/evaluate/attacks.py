@@ -15,8 +15,9 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
-from tfaug.config import check_range
+from tfaug.config import check_range, check_whole
 from tfaug.extras import explained
+from tfaug.losses import NUM_CHECKED, check_logits
 
 with explained():
     import tqdm
@@ -48,7 +49,7 @@ def _ascend(
     images, labels = _check_inputs(images, labels, batch_size)
     if not len(images):
         return images
-    num_classes = int(model_fn(tf.constant(images[:1])).shape[-1])
+    num_classes = check_logits(model_fn(tf.constant(images[:NUM_CHECKED]))).shape[1]
     if labels.min() < 0 or labels.max() >= num_classes:
         raise ValueError(f"labels go from {labels.min()} to {labels.max()}; allowed: 0..{num_classes - 1}")
     radius, length = 255.0 * epsilon, 255.0 * step_size
@@ -190,8 +191,8 @@ class PGD:
     def __post_init__(self) -> None:
         check_range(self, "epsilon", 0.0, 1.0)
         check_range(self, "step_size", 0.0, 1.0)
-        check_range(self, "num_steps", 1)
-        check_range(self, "seed", 0, 2**31 - 1)
+        check_whole(self, "num_steps", 1)
+        check_whole(self, "seed", 0, 2**31 - 1)
 
     def attack(
         self,
@@ -215,7 +216,8 @@ class PGD:
           float32 [N,H,W,C] in 0..255, not rounded, each within 255 epsilon of its original in every pixel (checked).
 
         Raises:
-          ValueError: if types, shapes or ranges are not as above.
+          ValueError: if types, shapes or ranges are not as above, or the model gives probabilities: where it is sure,
+            their gradient is 0, and the attack would leave its images as they are.
           FloatingPointError: if the result is not finite.
         """
 

@@ -16,11 +16,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfaug import metrics
-from tfaug.config import ConfigError, check_range
+from tfaug.config import ConfigError, check_whole
 from tfaug.data.split import Split, stratified_subset
 from tfaug.evaluate.attacks import FGSM, PGD
 from tfaug.extras import explained
 from tfaug.files import atomic_file
+from tfaug.losses import check_logits
 
 with explained():
     import tqdm
@@ -60,10 +61,10 @@ class EvaluateConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_range(self, "num_attack_examples", 1)
-        check_range(self, "num_sum_aug_examples", 1)
-        check_range(self, "batch_size", 1)
-        check_range(self, "seed", 0, 2**31 - 1)
+        check_whole(self, "num_attack_examples", 1)
+        check_whole(self, "num_sum_aug_examples", 1)
+        check_whole(self, "batch_size", 1)
+        check_whole(self, "seed", 0, 2**31 - 1)
         names = [attack.name for attack in self.attacks]
         if len(set(names)) < len(names):
             raise ConfigError(f"EvaluateConfig.attacks are {', '.join(names)}; allowed: each name once")
@@ -196,12 +197,14 @@ def predict_set(
 def _check_endpoint(client: Client | RestClient, name: str, model_fn: Any, images: np.ndarray) -> None:
     """Refuses an endpoint whose plain answers are not those of the local model."""
     served = client.predict(name, {"images": images}, signature="plain_uint8")["probs"]
-    local = tf.nn.softmax(tf.cast(model_fn(tf.cast(images, tf.float32)), tf.float32)).numpy()
+    local = tf.nn.softmax(check_logits(model_fn(tf.cast(images, tf.float32)))).numpy()
     if served.shape != local.shape:
-        raise ValueError(f"the endpoint's {name!r} gives {served.shape[-1]} classes, the local model {local.shape[-1]}")
+        raise ConfigError(
+            f"the endpoint's {name!r} gives {served.shape[-1]} classes, the local model {local.shape[-1]}"
+        )
     distance = float(np.abs(served - local).sum(axis=1).mean() / 2)
     if not distance <= _MAX_ENDPOINT_DISTANCE:
-        raise ValueError(
+        raise ConfigError(
             f"the endpoint's {name!r} is not the model of this workdir: its probabilities differ by {distance:.3f} "
             f"in total variation; allowed: {_MAX_ENDPOINT_DISTANCE}"
         )
@@ -311,7 +314,8 @@ def evaluate_models(
       "made_on"}}}, for the predictions' meta.json.
 
     Raises:
-      ValueError: if `attacked` or `weights_sha256` does not fit `models`, or the endpoint serves another model.
+      ValueError: if `attacked` or `weights_sha256` does not fit `models`, a set is empty, or the endpoint serves
+        another model.
     """
     for what, names in (
         ("attacked", set(attacked) - set(models)),
@@ -323,6 +327,9 @@ def evaluate_models(
         from tfaug.serving.client import Client
 
     sets = {"test": test} if shifted is None else {"test": test, "shifted": shifted}
+    for set_name, split in sets.items():
+        if not len(split):
+            raise ValueError(f"the {set_name} set has 0 images; allowed: 1 or more")
     subset = test.take(stratified_subset(test.labels, config.num_attack_examples, seed=config.seed))
     with Client(endpoint_target, timeout_s=_TIMEOUT_S) as client:
         for name, model in models.items():

@@ -3,8 +3,9 @@
 Every kernel takes `images` uint8 [B,H,W,C] with 1 or 3 channels, any height and any width, and returns the same.
 Parameters are Python numbers or int32 tensors [B]. Nothing is random, nothing loops over images, all compiles under
 XLA with an unknown batch size, and integers (fixed point, Q16: 65536 is 1) make the bits equal in eager, graph,
-tf.data and XLA, on any device. The kernels that only move or cover pixels (`flip`, `pad_and_crop`, `gather_pixels`,
-`cutout`) take any dtype.
+tf.data and XLA, on any device. Sides of up to 16,384 px, and 2**31 - 1 px in a batch, fit into these integers; larger
+ones are refused where their size is known. The kernels that only move or cover pixels (`flip`, `pad_and_crop`,
+`gather_pixels`, `cutout`) take any dtype.
 
 Against PIL: nearest warps, equalize, solarize, posterize and the grey levels are equal; autocontrast, blends and
 bilinear warps may be one grey level off at rare places where PIL's own floating-point rounding decides. The tests in

@@ -47,20 +47,17 @@ def brightness(images: tf.Tensor, factor: IntOrTensor) -> tf.Tensor:
 
 
 def contrast(images: tf.Tensor, factor: IntOrTensor) -> tf.Tensor:
-    """Blends with the rounded mean luma: PIL `ImageEnhance.Contrast`; `factor` in Q20, int or int32 [B].
-
-    Images of up to 2**23 pixels.
-    """
+    """Blends with the rounded mean luma: PIL `ImageEnhance.Contrast`; `factor` in Q20, int or int32 [B]."""
     check_images(images)
-    num_pixels = tf.shape(images)[1] * tf.shape(images)[2]
-    total = tf.reduce_sum(grayscale(images), [1, 2, 3], keepdims=True)
-    return _blend((total + num_pixels // 2) // num_pixels, tf.cast(images, tf.int32), factor)
+    num_pixels = tf.cast(tf.shape(images)[1] * tf.shape(images)[2], tf.int64)
+    mean = (_sum_of_pixels(grayscale(images)) + num_pixels // 2) // num_pixels
+    return _blend(tf.cast(mean, tf.int32), tf.cast(images, tf.int32), factor)
 
 
 def contrast_channel(images: tf.Tensor, factor: IntOrTensor) -> tf.Tensor:
     """Blends each channel with its own mean: out = mean + factor (x - mean), rounded half up and clipped.
 
-    The mean is not rounded. Images of up to 2**23 pixels.
+    The mean is not rounded.
 
     Args:
       images: uint8 [B,H,W,C].
@@ -73,12 +70,17 @@ def contrast_channel(images: tf.Tensor, factor: IntOrTensor) -> tf.Tensor:
     """
     check_images(images)
     values, factor = tf.cast(images, tf.int32), per_image(factor)
-    total = tf.cast(tf.reduce_sum(values, [1, 2], keepdims=True), tf.int64)
+    total = _sum_of_pixels(values)
     num_pixels = tf.cast(tf.shape(images)[1] * tf.shape(images)[2], tf.int64)
     # What all pixels share, (1 - factor) mean, has one value a channel: there 64 bits cost nothing.
     offset = tf.cast(tf.cast(2**20 - factor, tf.int64) * total // num_pixels, tf.int32)
     moved = tf.bitwise.right_shift(values * factor + (offset + 2**19), 20)
     return tf.cast(tf.clip_by_value(moved, 0, 255), tf.uint8)
+
+
+def _sum_of_pixels(values: tf.Tensor) -> tf.Tensor:
+    """Returns the sum of each channel of int32 [B,H,W,C], int64 [B,1,1,C]: 32 bits hold a row, not an image."""
+    return tf.reduce_sum(tf.cast(tf.reduce_sum(values, 2, keepdims=True), tf.int64), 1, keepdims=True)
 
 
 def color(images: tf.Tensor, factor: IntOrTensor) -> tf.Tensor:

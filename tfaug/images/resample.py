@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from tfaug.images.base import Q16, IntOrTensor, check_images, size_of
+from tfaug.images.base import MAX_SIDE_PX, Q16, IntOrTensor, check_images, size_of
 from tfaug.images.warps import gather_pixels, take_columns
 
 # Of a place's fraction the highest 11 bits are used: 8 bits of grey and twice 11 bits of weight stay below 2**31.
 _WEIGHT_BITS = 11
+
+_FAR_Q16 = 32766 * Q16
 
 
 def resample(images: tf.Tensor, y_q16: tf.Tensor, x_q16: tf.Tensor) -> tf.Tensor:
@@ -103,11 +105,16 @@ def window_places(start_px: tf.Tensor, size_px: tf.Tensor, num: IntOrTensor) -> 
     Args:
       start_px: int32 [B], the window's first row or column.
       size_px: int32 [B], how many there are in it.
-      num: how many places, up to 16383.
+      num: how many places, up to 16,384.
 
     Returns:
       int32 [B,num], Q16 px.
+
+    Raises:
+      ValueError: if there are more places, as far as their number is known when the call is traced.
     """
+    if isinstance(num, int) and num > MAX_SIDE_PX:
+        raise ValueError(f"a side is resampled to {num} px; allowed: up to {MAX_SIDE_PX:,} px")
     ahead = (2 * tf.range(num) + 1) * size_px[:, tf.newaxis]
     whole, rest = ahead // (2 * num), ahead % (2 * num)
     return (start_px[:, tf.newaxis] + whole) * Q16 + rest * Q16 // (2 * num) - Q16 // 2
@@ -123,10 +130,11 @@ def zoom_places(inverse_q16: tf.Tensor, num: IntOrTensor) -> tf.Tensor:
       num: size of the axis.
 
     Returns:
-      int32 [B,num], Q16 px.
+      int32 [B,num], Q16 px; beyond 32,766 px, which is outside any image, 32,766 px.
     """
-    twice = (2 * tf.range(num) + 1 - num) * inverse_q16[:, tf.newaxis] + (num - 1) * Q16
-    return tf.bitwise.right_shift(twice, 1)
+    num = tf.cast(num, tf.int64)
+    twice = (2 * tf.range(num) + 1 - num) * tf.cast(inverse_q16, tf.int64)[:, tf.newaxis] + (num - 1) * Q16
+    return tf.cast(tf.clip_by_value(twice // 2, -_FAR_Q16, _FAR_Q16), tf.int32)
 
 
 def _nearest(place: tf.Tensor) -> tf.Tensor:

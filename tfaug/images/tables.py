@@ -152,7 +152,6 @@ def equalize(images: tf.Tensor) -> tf.Tensor:
     """Flattens the histogram of each channel of each image: PIL `ImageOps.equalize`.
 
     table[v] = (step // 2 + #{x < v}) // step,  step = (H W - #{x = max}) // 255; a channel with step 0 stays as it is.
-    Images of up to 2**21 pixels.
     """
     below = _count_below(histogram(images))
     num_pixels = size_of(images, 1) * size_of(images, 2)
@@ -163,8 +162,6 @@ def equalize(images: tf.Tensor) -> tf.Tensor:
 
 def equalize_rarest(images: tf.Tensor) -> tf.Tensor:
     """Flattens the histogram as `equalize` does, with step = (H W - #{x = the rarest value there is}) // 255.
-
-    Images of up to 2**21 pixels.
 
     Source: keras-cv 0.9, layers.Equalization. Where the highest value is not the rarest one its step is the larger, and
     small images come out darker.
@@ -177,8 +174,11 @@ def equalize_rarest(images: tf.Tensor) -> tf.Tensor:
 
 def _equalize(images: tf.Tensor, below: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
     """Returns (step // 2 + below[x]) // step up to 255, or x where the step is 0; `step` is int32 [B,C,1]."""
-    half = tf.cast(step // 2, tf.float32) + 0.5
-    # The half keeps the quotient 1 / (2 step) or more away from any whole number: its rounding cannot matter.
-    quotient = (tf.cast(below, tf.float32) + half) * (1.0 / tf.cast(tf.maximum(step, 1), tf.float32))
-    tables = tf.where(step > 0, tf.cast(tf.minimum(quotient, 255.0), tf.int32), tf.range(256))
+    divisor, total = tf.maximum(step, 1), below + step // 2
+    # A float's quotient is at most one off, which is put right: XLA divides whole numbers one by one.
+    quotient = tf.cast(total, tf.float32) * (1.0 / tf.cast(divisor, tf.float32))
+    quotient = tf.cast(tf.minimum(quotient, 255.0), tf.int32)
+    quotient -= tf.cast(quotient * divisor > total, tf.int32)
+    quotient += tf.cast((quotient + 1) * divisor <= total, tf.int32)
+    tables = tf.where(step > 0, tf.minimum(quotient, 255), tf.range(256))
     return apply_tables(images, tf.cast(computed_once(tables), tf.uint8))

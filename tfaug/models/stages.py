@@ -14,6 +14,20 @@ _NUM_ADAPT_IMAGES = 5000
 POLICIES = {"fp32": "float32", "bf16": "mixed_bfloat16"}
 
 
+def infer(model: Any, images: tf.Tensor) -> tf.Tensor:
+    """Returns `model(images, training=False)`, of no images too: a convolution refuses 0 rows and gets a blank one.
+
+    Args:
+      model: images -> logits [B, K].
+      images: [B, H, W, C], B of 0 or more.
+    """
+    if images.shape[0]:  # known
+        return model(images, training=False)
+    num_rows = tf.shape(images)[0]
+    blank = tf.zeros([tf.maximum(1 - num_rows, 0), *images.shape[1:]], images.dtype)
+    return model(tf.concat([images, blank], axis=0), training=False)[:num_rows]
+
+
 class KaimingNormal(tf.keras.initializers.Initializer):
     """Draws weights from N(0, scale^2 2 / fan) with numpy: the bits depend on the seed alone, not on the device.
 

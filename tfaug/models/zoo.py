@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfaug.config import check_choice
+from tfaug.config import check_choice, read_number
 from tfaug.models.classic import lenet
 from tfaug.models.resnet import resnet20, resnet32
 from tfaug.models.stages import POLICIES, StagedModel
@@ -79,8 +79,7 @@ def build_model(
         raise ValueError(
             f"image_shape is {tuple(image_shape)!r}; allowed: height and width of {SMALLEST_IMAGE_PX} or more, channels"
         )
-    if num_classes < 2:
-        raise ValueError(f"num_classes is {num_classes!r}; allowed: 2 or more")
+    num_classes = read_number("num_classes", num_classes, 2, whole=True)
     for name, values in (("mean", mean), ("std", std)):
         array = np.asarray(values, np.float64)
         if array.shape != (shape[2],) or not np.isfinite(array).all() or (name == "std" and array.min() <= 0):
@@ -88,10 +87,9 @@ def build_model(
             raise ValueError(f"{name} is {values!r}; allowed: {shape[2]} {allowed}, one per channel")
     if precision not in POLICIES:
         raise ValueError(f"precision is {precision!r}; allowed: {', '.join(POLICIES)}")
-    if operator.index(seed) < 0:
-        raise ValueError(f"seed is {seed!r}; allowed: 0 or more")
+    seed = read_number("seed", seed, 0, whole=True)
     stages = MODELS[config.name](
-        image_shape=shape, num_classes=num_classes, mean=mean, std=std, precision=precision, seed=operator.index(seed)
+        image_shape=shape, num_classes=num_classes, mean=mean, std=std, precision=precision, seed=seed
     )
     model = StagedModel(stages, name=config.name)
     model(tf.zeros((1, *shape), tf.float32))  # makes the variables

@@ -30,7 +30,7 @@ def write_report(workdir: str | os.PathLike[str]) -> pathlib.Path:
 
     Raises:
       FileNotFoundError: if a needed file is missing, naming the command that makes it.
-      ValueError: if a file does not hold what it should, naming the file, what it holds and what is allowed.
+      ConfigError: if a file does not hold what it should, naming the file, what it holds and what is allowed.
     """
     workdir = pathlib.Path(workdir)
     run = rows.read_run(workdir)

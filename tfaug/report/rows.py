@@ -7,6 +7,7 @@ short_table(summary) -> str     the few of them that a terminal shows
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import datetime
@@ -15,12 +16,14 @@ import math
 import os
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tfaug import files, metrics
+from tfaug.config import ConfigError
 
 MODES = ("plain", "mirror", "sum_aug")
 MODE_TITLES = {"plain": "plain", "mirror": "mirror", "sum_aug": "Sum-Aug"}
@@ -119,14 +122,16 @@ def read_run(workdir: str | os.PathLike[str]) -> Run:
 
     Raises:
       FileNotFoundError: if a needed file is missing, naming the command that makes it.
-      ValueError: if a file does not hold what it should, naming the file, what it holds and what is allowed.
+      ConfigError: if a file does not hold what it should, naming the file, what it holds and what is allowed.
     """
     workdir = pathlib.Path(workdir)
     written = _read_json(workdir, "config.json", "run")
     results = {"teacher": _read_json(workdir, "teacher/result.json", "train")}
     meta = _read_json(workdir, "predictions/meta.json", "evaluate")
     if not meta.get("final_model"):
-        raise ValueError(f"{workdir / 'predictions/meta.json'} has no final_model; make it again with `tfaug evaluate`")
+        raise ConfigError(
+            f"{workdir / 'predictions/meta.json'} has no final_model; make it again with `tfaug evaluate`"
+        )
     meta = {"phase_models": [meta["final_model"]], "attacks": {}, **meta}
     predictions = {key: _read_predictions(path) for key, path in _prediction_files(workdir / "predictions")}
     if (str(meta["final_model"]), "test", "clean", "plain") not in predictions:
@@ -471,9 +476,9 @@ def _read_json(workdir: pathlib.Path, name: str, command: str) -> dict[str, Any]
     try:
         value = files.read_json(path)
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); make it again with `tfaug {command}`") from error
+        raise ConfigError(f"{path} is not JSON ({error}); make it again with `tfaug {command}`") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{path} holds a {type(value).__name__}, allowed: an object; make it with `tfaug {command}`")
+        raise ConfigError(f"{path} holds a {type(value).__name__}, allowed: an object; make it with `tfaug {command}`")
     return value
 
 
@@ -522,28 +527,39 @@ def _prediction_files(folder: pathlib.Path) -> Iterator[tuple[tuple[str, str, st
     for path in sorted(folder.glob("[!.]*/[!.]*.npz")):
         parts = path.name.split(".")
         if len(parts) != 4 or parts[2] not in MODES:
-            raise ValueError(f"{path} has an unknown name; allowed: SET.ATTACK.MODE.npz with MODE {' or '.join(MODES)}")
+            raise ConfigError(
+                f"{path} has an unknown name; allowed: SET.ATTACK.MODE.npz with MODE {' or '.join(MODES)}"
+            )
         yield (path.parent.name, parts[0], parts[1], parts[2]), path
+
+
+@contextlib.contextmanager
+def _open_npz(path: pathlib.Path, command: str) -> Iterator[Mapping[str, np.ndarray]]:
+    """Opens an .npz file; what is not whole is named with the command that makes it."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            yield arrays
+    except ConfigError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError) as error:
+        raise ConfigError(f"{path} is not an .npz file ({error}); make it again with `tfaug {command}`") from error
 
 
 def _read_predictions(path: pathlib.Path) -> Predictions:
     """Reads and checks one prediction file."""
     again = "make it again with `tfaug evaluate`"
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            missing = [name for name in ("probs", "labels", "ids") if name not in arrays]
-            if missing:
-                raise ValueError(f"{path} has no {', '.join(missing)}; {again}")
-            probs, labels, ids = arrays["probs"], arrays["labels"], arrays["ids"].astype(str)
-            key = json.loads(str(arrays["key"])) if "key" in arrays else {}
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path} is not an .npz file ({error}); {again}") from error
+    with _open_npz(path, "evaluate") as arrays:
+        missing = [name for name in ("probs", "labels", "ids") if name not in arrays]
+        if missing:
+            raise ConfigError(f"{path} has no {', '.join(missing)}; {again}")
+        probs, labels, ids = arrays["probs"], arrays["labels"], arrays["ids"].astype(str)
+        key = json.loads(str(arrays["key"])) if "key" in arrays else {}
     try:
         probs, labels = metrics.check_predictions(probs, labels)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}; {again}") from error
+        raise ConfigError(f"{path}: {error}; {again}") from error
     if ids.shape != labels.shape or len(set(ids.tolist())) != len(ids):
-        raise ValueError(f"{path} has ids {ids.shape} for {len(labels)} labels; allowed: one per label, all different")
+        raise ConfigError(f"{path} has ids {ids.shape} for {len(labels)} labels; allowed: one per label, all different")
     return Predictions(probs, labels, ids, str(key.get("weights_sha256") or ""))
 
 
@@ -560,14 +576,14 @@ def _check_same_labels(predictions: Mapping[tuple[str, str, str, str], Predictio
         part = mode == "sum_aug"
         whole, first = first_ids.get((subset, attack, False), (set(truth), name))
         if part and not set(truth) <= whole:
-            raise ValueError(f"{name} and {first} are about different images; make them again with `tfaug evaluate`")
+            raise ConfigError(f"{name} and {first} are about different images; make them again with `tfaug evaluate`")
         ids, first = first_ids.setdefault((subset, attack, part), (set(truth), name))
         if set(truth) != ids:
-            raise ValueError(f"{name} and {first} are about different images; make them again with `tfaug evaluate`")
+            raise ConfigError(f"{name} and {first} are about different images; make them again with `tfaug evaluate`")
         known = labels.setdefault(subset, {})
         wrong = [each for each, label in truth.items() if known.setdefault(each, label) != label]
         if wrong:
-            raise ValueError(
+            raise ConfigError(
                 f"{name} gives image {wrong[0]} the label {truth[wrong[0]]}, another file {known[wrong[0]]}; "
                 "make them again with `tfaug evaluate`"
             )
@@ -585,7 +601,7 @@ def _check_same_weights(
     trained["student"] = results.get("student", {}).get("weights_sha256")
     for (model, subset, attack, mode), answers in predictions.items():
         if answers.weights_sha256 and trained.get(model) and answers.weights_sha256 != trained[model]:
-            raise ValueError(
+            raise ConfigError(
                 f"{folder / model / f'{subset}.{attack}.{mode}.npz'} was made with the weights "
                 f"{answers.weights_sha256[:12]}, but {model} has {str(trained[model])[:12]}; run `tfaug evaluate`"
             )
@@ -627,10 +643,10 @@ def _read_history(path: pathlib.Path, model: str) -> History:
 
 def _read_augmentations(path: pathlib.Path) -> tuple[tuple[str, ...], np.ndarray]:
     """Reads the rows of the contact sheet: names and uint8 [R,COLS,H,W,C]."""
-    with np.load(path, allow_pickle=False) as arrays:
+    with _open_npz(path, "train") as arrays:
         names, images = tuple(arrays["names"].astype(str).tolist()), arrays["images"]
     if images.ndim != 5 or images.dtype != np.uint8 or len(names) != len(images) or images.shape[-1] not in (1, 3):
-        raise ValueError(
+        raise ConfigError(
             f"{path} has {len(names)} names and images {images.dtype} {images.shape}; "
             "allowed: R names and uint8 [R,COLS,H,W,C] with C 1 or 3"
         )

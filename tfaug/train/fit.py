@@ -30,6 +30,7 @@ from tfaug.data.pipeline import (
 )
 from tfaug.keras_versions import tf_variables
 from tfaug.models import StagedModel
+from tfaug.models.stages import infer
 from tfaug.schedules import Schedule
 from tfaug.train.callbacks import (
     EpochRecorder,
@@ -106,8 +107,10 @@ def train_phases(
 
     Raises:
       NonFiniteLoss: when the loss or a weight is not finite; the last good checkpoint is kept.
-      ConfigError: if a batch does not divide into the replicas, or features are mixed at a stage that is not there.
+      ConfigError: if a batch does not divide into the replicas, features are mixed at a stage that is not there, or
+        TensorFlow would see a pattern in the folder's path.
     """
+    files.refuse_pattern("the run's folder", run.folder)
     for phase in phases:
         if phase.mix_features is not None:
             phase.mix_features.places(network)
@@ -116,7 +119,7 @@ def train_phases(
         folder = phase_folder(run.folder, index, phase)
         if not (folder / FINAL_WEIGHTS).exists():
             _train_phase(run, network, phase, schedule, index, folder, teacher, student)
-        network.load_weights(folder / FINAL_WEIGHTS)
+        load_weights(network, folder / FINAL_WEIGHTS)
         results.append(_phase_result(run, network, phase, folder))
     return results
 
@@ -183,8 +186,7 @@ def _train_phase(
                 ProgressPictures(board, preview(phase, run.data, seed, num_images=16)),
             ],
         )
-    with files.atomic_file(folder / FINAL_WEIGHTS) as partial:
-        network.save_weights(partial)
+    save_weights(network, folder / FINAL_WEIGHTS)
     files.remove_directory(folder / "checkpoints")
 
 
@@ -256,9 +258,32 @@ def _phase_result(run: Run, network: StagedModel, phase: Phase, folder: pathlib.
 
 
 def predict_logits(network: tf.keras.Model, images: np.ndarray, batch_size: int = 250) -> np.ndarray:
-    """Returns the network's logits, float32 [N, K], for images uint8 or float32 [N, H, W, C]."""
-    forward = tf.function(lambda batch: network(batch, training=False), reduce_retracing=True)
-    return np.concatenate([forward(images[i : i + batch_size]).numpy() for i in range(0, len(images), batch_size)])
+    """Returns the network's logits, float32 [N, K], for images uint8 or float32 [N, H, W, C], N of 0 or more."""
+    forward = tf.function(lambda batch: infer(network, batch), reduce_retracing=True)
+    starts = range(0, max(len(images), 1), batch_size)
+    return np.concatenate([forward(images[i : i + batch_size]).numpy() for i in starts])
+
+
+def save_weights(network: tf.keras.Model, path: pathlib.Path) -> None:
+    """Writes a network's weights, whole or not at all.
+
+    Raises:
+      OSError: if the disk is full or refuses.
+    """
+    num_bytes = sum(int(np.prod(variable.shape)) * 4 + 4096 for variable in network.weights) + 65536
+    with files.atomic_file(path) as partial:
+        partial.write_bytes(bytes(num_bytes))  # HDF5 crashes on a full disk, so the room is taken before it writes
+        network.save_weights(partial)
+
+
+def load_weights(network: tf.keras.Model, path: pathlib.Path) -> None:
+    """Loads weights into a network.
+
+    Raises:
+      OSError: if the file is absent or damaged, naming it.
+    """
+    with files.named(path):
+        network.load_weights(path)
 
 
 def weights_sha256(network: tf.keras.Model) -> str:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import tensorflow as tf
 
-from tfaug.config import check_range
+from tfaug.config import check_range, check_whole
 from tfaug.keras_versions import OPTIMIZER_SETTINGS, momentum_of
 
 # The quintic whose iteration brings singular values of 0..1 near 1 (Jordan 2024).
@@ -71,7 +71,7 @@ class Muon:
 
     def __post_init__(self) -> None:
         check_range(self, "momentum", 0, 1)
-        check_range(self, "num_iterations", 1)
+        check_whole(self, "num_iterations", 1)
         check_range(self, "other_momentum", 0, 1)
         check_range(self, "vector_rate", 1e-6)
         check_range(self, "matrix_rate", 1e-6)

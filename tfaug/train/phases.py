@@ -10,7 +10,7 @@ import dataclasses
 
 import tfaug.augment as augment_ops
 from tfaug import schedules
-from tfaug.config import ConfigError, check_choice, check_range
+from tfaug.config import ConfigError, check_choice, check_range, check_whole
 from tfaug.losses import LOSSES
 from tfaug.models import ModelConfig
 from tfaug.schedules import Schedule
@@ -57,8 +57,8 @@ class Phase:
     def __post_init__(self) -> None:
         if not self.name.replace("_", "").isalnum():
             raise ConfigError(f"Phase.name is {self.name!r}; allowed: letters, digits and underscores")
-        check_range(self, "epochs", 1)
-        check_range(self, "batch_size", 1)
+        check_whole(self, "epochs", 1)
+        check_whole(self, "batch_size", 1)
         check_range(self, "label_smoothing", 0, 0.999)
         check_range(self, "weight_decay", 0)
         check_choice(self, "loss", LOSSES)

@@ -12,6 +12,7 @@ from tfaug.augment.base import Batch, image_shape
 from tfaug.data.pipeline import BatchFunction, step_seed, visit_at
 from tfaug.losses import LOSSES, smooth
 from tfaug.models import StagedModel
+from tfaug.models.stages import infer
 from tfaug.schedules import Progress
 
 # The ops of a step fold 0, 1, 2, ... into its seed, see Compose.
@@ -114,9 +115,12 @@ class Learner(tf.keras.Model):
         return self._record(losses, labels, logits)
 
     def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Measures one batch; the loss is the plain cross-entropy whatever the training loss is."""
+        """Measures one batch; the loss is the plain cross-entropy whatever the training loss is.
+
+        A replica's share of the last batch may be empty.
+        """
         images, labels = data
-        logits = self.network(images, training=False)
+        logits = infer(self.network, images)
         return self._record(LOSSES["cross_entropy"](labels, logits), labels, logits)
 
     def _record(self, losses: tf.Tensor, labels: tf.Tensor, logits: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,9 +12,11 @@ import tensorflow as tf
 
 from tfaug import images as kernels
 from tfaug import rng
-from tfaug.augment.base import Augmentation, Batch, Choice, Shape, image_shape
+from tfaug.augment.base import Augmentation, Batch, Choice, Shape, image_shape, labels_to_mix
 from tfaug.augment.keras_cv import check_unscheduled
-from tfaug.config import ConfigError
+from tfaug.augment.ranges import cast_images, check_value_range, from_0_255, to_0_255
+from tfaug.config import LARGEST, ConfigError, is_number, read_number, to_python
+from tfaug.images.base import MAX_SIDE_PX, check_size
 
 # A number, or the lowest and the highest one.
 Factor: TypeAlias = float | Sequence[float]
@@ -22,7 +25,10 @@ TABLE_SIZE = 4096
 
 _REFUSED_KEYS = ("bounding_boxes", "keypoints", "segmentation_masks")
 _LABEL_KEYS = ("labels", "targets")
+_LABELS_IN_A_DICT = "labels go into a dict: layer({'images': images, 'labels': labels})"
 _NUM_IMAGES = 5040  # a multiple of many k
+
+_PACKAGE = "tfaug.augment.layers"
 
 register = tf.keras.utils.register_keras_serializable(package="tfaug")
 
@@ -34,23 +40,27 @@ class ImageLayer(tf.keras.layers.Layer):
       seed: an integer, or None for one of the system.
       bounding_box_format: None; here because keras-cv has it.
       segmentation_classes: likewise.
+      package: where the layer is; in `get_config`, so that Keras 2, where it was not told of the layer, refuses to take
+        its own of the same name.
       **kwargs: of a Keras layer: name, dtype, trainable.
     """
 
     _random = True  # whether anything is drawn
     _resizes = False  # whether the images change their size
     _keeps_number = True  # whether as many images come out as go in
+    _mixes = False  # whether what becomes of an image depends on the others
+    _guesses_range = False  # whether it works on grey levels, and nobody said where those of wide integers lie
     # What is drawn uniformly for each image: the lowest and the highest value.
     _factors: Mapping[str, tuple[float, float]] = {}
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Makes the constructor's arguments, which `get_config` returns, attributes of the layer."""
+        """Makes the constructor's arguments, which `get_config` returns, attributes of the layer, numbers Python's."""
         layer = super().__new__(cls, *args, **kwargs)
         given = inspect.signature(cls.__init__).bind_partial(layer, *args, **kwargs)
         given.apply_defaults()
         for name in _argument_names(cls):
             if name in given.arguments and not isinstance(getattr(cls, name, None), property):
-                object.__setattr__(layer, name, given.arguments[name])
+                object.__setattr__(layer, name, to_python(given.arguments[name]))
         return layer
 
     def __init__(
@@ -58,11 +68,15 @@ class ImageLayer(tf.keras.layers.Layer):
         seed: int | None = None,
         bounding_box_format: None = None,
         segmentation_classes: None = None,
+        package: str = _PACKAGE,
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
+        one_of(f"{type(self).__name__}.package", package, (_PACKAGE,))
         one_of(f"{type(self).__name__}.bounding_box_format", bounding_box_format, (None,))
         one_of(f"{type(self).__name__}.segmentation_classes", segmentation_classes, (None,))
+        if seed is not None:
+            seed = read_number(f"{type(self).__name__}.seed", seed, *rng.SEED_LIMITS, whole=True)
         self.seed = seed
         start = int(np.random.SeedSequence().generate_state(1, np.uint64)[0]) if seed is None else seed
         with tf.init_scope():
@@ -79,7 +93,7 @@ class ImageLayer(tf.keras.layers.Layer):
         return {name: rng.uniform(rng.fold_in(seed, i), [shape[0]], *limits) for i, (name, limits) in factors}
 
     def apply_choice(self, batch: Batch, choice: Choice) -> Batch:
-        """Carries out `choice` on images, uint8 or float32 [B, H, W, C], and labels, float32 [B, K] or None."""
+        """Carries out `choice` on images, uint8 or float32 [B, H, W, C], and labels; float32 [B, K] to be mixed."""
         return batch._replace(images=self._augment(batch.images, choice))
 
     def _augment(self, images: tf.Tensor, choice: Choice) -> tf.Tensor:
@@ -90,32 +104,55 @@ class ImageLayer(tf.keras.layers.Layer):
         """Returns the choice that stands in for a drawn one where `training` is False and the size changes."""
         raise NotImplementedError(f"{type(self).__name__} has no choice_at_rest(shape)")
 
-    def call(self, inputs: Any, training: bool | None = True, seed: Any = None) -> Any:
+    @tf.autograph.experimental.do_not_convert
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Refuses calls as for another layer, before Keras reads them; see `call`."""
+        if isinstance(inputs, (tuple, list)):
+            raise ValueError(f"{self.name} is given a {type(inputs).__name__} of {len(inputs)}; {_LABELS_IN_A_DICT}")
+        training: Any = args[0] if args else kwargs.get("training")
+        if not _is_switch(training):
+            given = type(training).__name__
+            if hasattr(training, "dtype"):
+                given = f"{tf.as_dtype(training.dtype).name} {training.shape}"
+            raise ValueError(f"{self.name} got {given} as `training`; allowed: True, False, None; {_LABELS_IN_A_DICT}")
+        return super().__call__(inputs, *args, **kwargs)
+
+    def call(self, inputs: Any, training: bool | tf.Tensor | None = True, seed: Any = None) -> Any:
         """Augments an image or a batch; see `tfaug.augment.layers`.
 
         Args:
           inputs: images [H, W, C] or [B, H, W, C], or a dict with `images`.
-          training: whether to augment; None as True.
+          training: whether to augment; None as True. A tensor, bool [], may be one that is known only at run time; XLA
+            then needs a layer that keeps number and size of the images.
           seed: an integer or int32 [2], used in place of the layer's state.
 
         Returns:
           As `inputs`.
 
         Raises:
-          ValueError: if the inputs are none of these, or a layer that mixes images gets one image or no labels.
+          ValueError: if the inputs are none of these, or a layer that mixes images gets one image, or no labels or
+            class numbers; or if `training` is something else, such as the labels.
         """
-        return self._call(inputs, training is None or bool(training), seed)
+        if not tf.is_tensor(training):
+            return self._call(inputs, training is None or bool(training), seed)
+        known = tf.get_static_value(training)
+        if known is not None:
+            return self._call(inputs, bool(known), seed)
+        return tf.cond(training, lambda: self._call(inputs, True, seed), lambda: self._call(inputs, False, seed))
 
     @tf.autograph.experimental.do_not_convert  # It has no Python control flow on tensors; converting costs seconds.
     def _call(self, inputs: Any, training: bool, seed: Any) -> Any:
         parts = dict(inputs) if isinstance(inputs, dict) else {"images": inputs}
         images = self._check(parts)
         single = images.shape.rank == 3
-        label_key = next((key for key in _LABEL_KEYS if key in parts), None)
-        labels = self._labels_to_mix(parts[label_key], single) if label_key else None
-        batch = Batch(images, labels)
-        if single:
-            batch = Batch(*(None if part is None else part[tf.newaxis] for part in batch))
+        label_keys = [key for key in _LABEL_KEYS if key in parts]
+        if self._mixes and single:
+            raise ValueError(f"{self.name} mixes the images of a batch, and is given one image")
+        if self._mixes and len(label_keys) > 1:
+            raise ValueError(f"{self.name} mixes one kind of labels, and is given 'labels' and 'targets': take one out")
+        # Those of a single image pass, as no layer that takes one has a use for them.
+        labels = self._labels(images, parts[label_keys[0]]) if label_keys and not single else None
+        batch = Batch(images[tf.newaxis] if single else images, labels)
         shape = image_shape(batch.images)
         if not self._random:
             batch = self.apply_choice(batch, {})
@@ -123,13 +160,11 @@ class ImageLayer(tf.keras.layers.Layer):
             batch = self.apply_choice(batch, self.sample_choice(self._seed(seed), shape))
         elif self._resizes:
             batch = self.apply_choice(batch, self.choice_at_rest(shape))
-        if single:
-            batch = Batch(*(None if part is None else part[0] for part in batch))
-        images = _cast(batch.images, tf.as_dtype(self.compute_dtype))
+        images = cast_images(batch.images[0] if single else batch.images, tf.as_dtype(self.compute_dtype))
         if not isinstance(inputs, dict):
             return images
         if labels is not None:
-            parts[label_key] = batch.labels
+            parts[label_keys[0]] = batch.labels
         return {**parts, "images": images}
 
     def _check(self, parts: dict[str, Any]) -> tf.Tensor:
@@ -146,27 +181,36 @@ class ImageLayer(tf.keras.layers.Layer):
         images = tf.convert_to_tensor(parts["images"])
         if images.shape.rank not in (3, 4):
             raise ValueError(f"images are [H, W, C] or [B, H, W, C], got the shape {images.shape}")
+        check_size(images.shape)
         if not (images.dtype.is_floating or images.dtype.is_integer):
             raise ValueError(f"images are numbers, got {images.dtype.name}")
+        if self._guesses_range and images.dtype.is_integer and images.dtype != tf.uint8:
+            raise ValueError(
+                f"{self.name} is given {images.dtype.name} images with value_range (0, 255): cast them to uint8 if they"
+                " lie there, else say by value_range where they lie"
+            )
+        dtype = tf.as_dtype(self.compute_dtype)
+        if images.dtype.is_integer and dtype.is_integer and images.dtype.max > dtype.max:
+            raise ValueError(
+                f"{self.name} is given {images.dtype.name} images and makes {dtype.name}, which may not hold them:"
+                " cast them first, or make the layer with another dtype"
+            )
         return images if images.dtype == tf.uint8 else tf.cast(images, tf.float32)
 
-    def _labels_to_mix(self, labels: Any, single: bool) -> tf.Tensor:
-        """Returns the labels as the op needs them, float32 [B, K]; None where they pass."""
+    def _labels(self, images: tf.Tensor, labels: Any) -> Any:
+        """Returns the labels as `apply_choice` needs them; None where it has no use for them."""
         return None
 
     def _seed(self, seed: Any) -> tf.Tensor:
         """Returns the seed of this call, int32 [2]."""
         if seed is None:
             return self._generator.uniform_full_int([2], tf.int32)
-        seed = rng.make_seed(int(seed)) if isinstance(seed, (int, np.integer)) else tf.convert_to_tensor(seed)
-        if seed.dtype != tf.int32 or not seed.shape.is_compatible_with([2]):
-            raise ValueError(f"a seed is an integer or int32 [2] (tfaug.rng), got {seed.dtype.name} {seed.shape}")
-        return seed
+        return rng.as_seed(seed)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         own = {name: getattr(self, name) for name in _argument_names(type(self))}
-        return {**super().get_config(), "seed": self.seed, **own}
+        return {**super().get_config(), "seed": self.seed, "package": _PACKAGE, **own}
 
     def save_own_variables(self, store: Any) -> None:
         """Puts the generator's state into a `.keras` file."""
@@ -181,24 +225,23 @@ class ImageLayer(tf.keras.layers.Layer):
 class RangeLayer(ImageLayer):
     """A layer whose images lie in `value_range`, to which the 256 grey levels are spread.
 
+    Integers other than uint8 may lie anywhere: where the constructor has the argument, they are refused at (0, 255).
+
     Args:
-      value_range: the lowest and the highest value of the images, such as (0, 255) or (0, 1).
+      value_range: the lowest and the highest value of the images, such as (0, 255), (0, 1) or (0, 65535). Images of
+        0..1 given as (0, 255) come out black or nearly so; where their values are seen, which is eagerly, that is
+        warned of once.
       seed: see ImageLayer.
     """
 
     def __init__(self, value_range: Sequence[float], seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(seed=seed, **kwargs)
-        pair(f"{type(self).__name__}.value_range", value_range, -float("inf"), float("inf"))
-        if not value_range[0] < value_range[1]:
-            raise ConfigError(f"{type(self).__name__}.value_range is {value_range!r}; allowed: (lowest, highest)")
-        self.value_range = value_range
+        self.value_range = check_value_range(f"{type(self).__name__}.value_range", value_range)
+        self._guesses_range = "value_range" in _argument_names(type(self)) and tuple(self.value_range) == (0, 255)
 
     def _to_0_255(self, images: tf.Tensor) -> tf.Tensor:
         """Returns images of `value_range` in 0..255: as they are, or float32."""
-        low, high = self.value_range
-        if (low, high) == (0, 255):
-            return images
-        return (tf.cast(images, tf.float32) - float(low)) * (255.0 / (high - low))
+        return to_0_255(images, self.value_range)
 
     def _to_levels(self, images: tf.Tensor) -> tf.Tensor:
         """Returns images of `value_range` as grey levels, uint8: rounded and clipped."""
@@ -206,14 +249,7 @@ class RangeLayer(ImageLayer):
 
     def _from_0_255(self, images: tf.Tensor) -> tf.Tensor:
         """Returns images of 0..255 in `value_range`."""
-        low, high = self.value_range
-        if (low, high) == (0, 255):
-            return images
-        if images.dtype == tf.uint8:
-            # From a table: a product and a sum would be rounded once by XLA and twice by TensorFlow.
-            table = np.linspace(low, high, 256, dtype=np.float64).astype(np.float32)
-            return tf.gather(tf.constant(table), tf.cast(images, tf.int32))
-        return rng.unfused(images * ((high - low) / 255.0)) + float(low)
+        return from_0_255(images, self.value_range)
 
 
 class OpLayer(RangeLayer):
@@ -234,7 +270,13 @@ class OpLayer(RangeLayer):
         super().__init__(value_range, seed=seed, **kwargs)
         check_unscheduled(op, "a Keras layer")
         self._op = op
+        self._mixes = op.mixes_images
         self._keeps_number = op.output_shape((_NUM_IMAGES, 64, 64, 3))[0] == _NUM_IMAGES
+
+    def _labels(self, images: tf.Tensor, labels: Any) -> Any:
+        if not self._op.mixes_labels or labels is None:
+            return labels
+        return labels_to_mix(self.name, Batch(images, labels), one_hot_integers=True)
 
     def sample_choice(self, seed: tf.Tensor, shape: Shape) -> Choice:
         """Draws the op's choice; see ImageLayer.sample_choice."""
@@ -246,17 +288,17 @@ class OpLayer(RangeLayer):
         return result._replace(images=self._from_0_255(result.images))
 
 
+def _is_switch(training: Any) -> bool:
+    """Tells whether `training` may say whether to augment: None, a bool, 0, 1, or a tensor bool []."""
+    if hasattr(training, "dtype"):
+        return tf.as_dtype(training.dtype) == tf.bool and tf.TensorShape(training.shape).rank == 0
+    return training is None or (isinstance(training, int) and training in (0, 1))
+
+
 def _argument_names(layer_class: type) -> list[str]:
     """Returns the names of a constructor's arguments, without `self` and `**kwargs`."""
     parameters = list(inspect.signature(layer_class.__init__).parameters.values())[1:]  # type: ignore[misc]
     return [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
-
-
-def _cast(images: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Returns the images in another type; to a type of whole numbers, rounded and clipped."""
-    if dtype.is_integer and images.dtype.is_floating:
-        images = tf.round(images)
-    return tf.saturate_cast(images, dtype) if dtype.is_integer else tf.cast(images, dtype)
 
 
 def pair(name: str, factor: Any, low: float = 0.0, high: float = 1.0) -> tuple[float, float]:
@@ -265,38 +307,59 @@ def pair(name: str, factor: Any, low: float = 0.0, high: float = 1.0) -> tuple[f
     Raises:
       ConfigError: if it is no such thing or leaves low..high.
     """
-    numbers = (low, factor) if isinstance(factor, (int, float)) else factor
-    good = isinstance(numbers, (tuple, list)) and len(numbers) == 2
-    good = good and all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in numbers)
-    if not good or not low <= numbers[0] <= numbers[1] <= high:
-        raise ConfigError(f"{name} is {factor!r}; allowed: a number or (lowest, highest) in {low:g}..{high:g}")
-    return float(numbers[0]), float(numbers[1])
+    return read_limits(name, factor, low, high, lambda a, b=None: (low, a) if b is None else (a, b))
 
 
 def symmetric(name: str, factor: Any, low: float = -1.0, high: float = 1.0) -> tuple[float, float]:
     """Returns the lowest and the highest factor as `pair` does, but that a single number x means -x..x."""
-    if isinstance(factor, (int, float)) and not isinstance(factor, bool):
-        factor = (-factor, factor)
-    return pair(name, factor, low, high)
+    return read_limits(name, factor, low, high, lambda a, b=None: (-a, a) if b is None else (a, b))
+
+
+def read_limits(
+    name: str, factor: Any, low: float, high: float, read: Callable[..., Sequence[float]], allowed: str = ""
+) -> tuple[float, float]:
+    """Returns the lowest and the highest number that a constructor's argument stands for.
+
+    Args:
+      name: what the error calls it.
+      factor: a number or two, of Python or numpy.
+      low: the lowest number allowed.
+      high: the highest.
+      read: returns the two that are meant, of one number or two.
+      allowed: what the error allows, if it is not what `pair` takes.
+
+    Raises:
+      ConfigError: if it is no such thing or leaves low..high, with the value as it was passed.
+    """
+    numbers = to_python(factor)
+    numbers = numbers if isinstance(numbers, (tuple, list)) and len(numbers) == 2 else (numbers,)
+    lowest, highest = read(*numbers) if all(is_number(number) for number in numbers) else (math.nan, math.nan)
+    if not low <= lowest <= highest <= high:
+        usual = f"a number or (lowest, highest) in {low:g}..{high:g}"
+        usual = usual if high < LARGEST else "a finite number or (lowest, highest)"
+        raise ConfigError(f"{name} is {factor!r}; allowed: {allowed or usual}")
+    return float(lowest), float(highest)
 
 
 def one_of(name: str, value: Any, allowed: Sequence[Any]) -> None:
-    """Raises a ConfigError if `value` is not among `allowed`."""
-    if value not in allowed:
+    """Raises a ConfigError if `value` is not among `allowed`, of its type: neither 3.0 nor True is a whole number."""
+    own = to_python(value)
+    if not any(own == i and isinstance(own, type(i)) and is_number(own) == is_number(i) for i in allowed):
         raise ConfigError(f"{name} is {value!r}; allowed: {', '.join(map(str, allowed))}")
 
 
-def whole(name: str, value: Any, low: int) -> None:
-    """Raises a ConfigError if `value` is not a whole number, `low` or more."""
-    if not isinstance(value, int) or value < low:
-        raise ConfigError(f"{name} is {value!r}; allowed: a whole number, {low} or more")
+def two_sizes(name: str, sizes: Any, meaning: str, square: bool = False) -> tuple[int, int]:
+    """Returns two whole numbers of px, which one number stands for where `square` says so.
 
-
-def two_sizes(name: str, sizes: Any, allowed: str) -> None:
-    """Raises a ConfigError if `sizes` are not two whole numbers above 0."""
-    good = isinstance(sizes, (tuple, list)) and len(sizes) == 2
-    if not good or not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise ConfigError(f"{name} is {sizes!r}; allowed: {allowed}")
+    Raises:
+      ConfigError: if `sizes` are not that; `meaning` says what they are.
+    """
+    numbers = to_python(sizes)
+    numbers = (numbers, numbers) if square and is_number(numbers) else numbers
+    good = isinstance(numbers, (tuple, list)) and len(numbers) == 2
+    if not good or not all(is_number(number, whole=True) and 1 <= number <= MAX_SIDE_PX for number in numbers):
+        raise ConfigError(f"{name} is {sizes!r}; allowed: {meaning}, whole numbers, 1..{MAX_SIDE_PX}")
+    return numbers[0], numbers[1]
 
 
 def table(low: float, high: float) -> np.ndarray:
@@ -313,5 +376,5 @@ def column(values: tf.Tensor) -> tf.Tensor:
 
 
 def mix(first: tf.Tensor, second: tf.Tensor, weight: tf.Tensor | float) -> tf.Tensor:
-    """Returns (1 - weight) first + weight second, the same bits with and without XLA."""
-    return rng.unfused((1.0 - weight) * first) + rng.unfused(weight * second)
+    """Returns (1 - weight) first + weight second, the same bits with and without XLA; see `rng.share_of`."""
+    return rng.share_of(1.0 - weight, first) + rng.share_of(weight, second)

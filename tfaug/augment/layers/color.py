@@ -20,12 +20,14 @@ from tfaug.augment.layers.base import (
     mix,
     one_of,
     pair,
+    read_limits,
     register,
     symmetric,
     table,
     two_sizes,
-    whole,
 )
+from tfaug.config import read_number
+from tfaug.images.base import MAX_SIDE_PX, hold, warn_of_unit_range
 
 _LUMA = (0.2989, 0.587, 0.114)
 
@@ -80,7 +82,7 @@ class Posterization(RangeLayer):
 
     def __init__(self, value_range: Sequence[float], bits: int, **kwargs: Any) -> None:
         super().__init__(value_range, **kwargs)
-        one_of("Posterization.bits", bits, range(1, 9))
+        read_number("Posterization.bits", bits, 1, 8, whole=True)
 
     def _augment(self, images: tf.Tensor, choice: Choice) -> tf.Tensor:
         return self._from_0_255(kernels.posterize(self._to_levels(images), self.bits))
@@ -158,8 +160,9 @@ class RandomBrightness(RangeLayer):
 
     def _augment(self, images: tf.Tensor, choice: Choice) -> tf.Tensor:
         low, high = self.value_range
+        warn_of_unit_range(self._to_0_255(images))
         added = rng.unfused(column(choice["factor"]) * float(high - low))
-        return tf.clip_by_value(tf.cast(images, tf.float32) + added, low, high)
+        return hold(tf.cast(images, tf.float32) + added, low, high)
 
 
 @register
@@ -176,8 +179,11 @@ class RandomContrast(RangeLayer):
 
     def __init__(self, value_range: Sequence[float], factor: Factor, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(value_range, seed=seed, **kwargs)
-        below, above = (factor, factor) if isinstance(factor, (int, float)) else factor
-        self._factors = {"factor": pair("RandomContrast: 1 - a, 1 + b of factor", (1 - below, 1 + above), -1, 2)}
+        allowed = "a, or (a, b), with 1 - a .. 1 + b in -1..2"
+        limits = read_limits(
+            "RandomContrast.factor", factor, -1, 2, lambda a, b=None: (1 - a, 1 + (a if b is None else b)), allowed
+        )
+        self._factors = {"factor": limits}
 
     def _augment(self, images: tf.Tensor, choice: Choice) -> tf.Tensor:
         levels = tf.cast(self._to_levels(images), tf.int64)
@@ -186,7 +192,7 @@ class RandomContrast(RangeLayer):
         total = tf.reduce_sum(levels, [1, 2], keepdims=True) * 256
         mean = self._from_0_255(tf.cast((total + num_pixels // 2) // num_pixels, tf.float32) * (1 / 256))
         moved = mean + rng.unfused(column(choice["factor"]) * (tf.cast(images, tf.float32) - mean))
-        return tf.clip_by_value(moved, *self.value_range)
+        return hold(moved, *self.value_range)
 
 
 @register
@@ -205,7 +211,7 @@ class RandomColorDegeneration(ImageLayer):
 
     def _augment(self, images: tf.Tensor, choice: Choice) -> tf.Tensor:
         images = tf.cast(images, tf.float32)
-        return tf.clip_by_value(mix(images, _gray(images), column(choice["factor"])), 0, 255)
+        return hold(mix(images, _gray(images), column(choice["factor"])), 0, 255)
 
 
 @register
@@ -236,7 +242,7 @@ class ChannelShuffle(ImageLayer):
 
     def __init__(self, groups: int = 3, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(seed=seed, **kwargs)
-        whole("ChannelShuffle.groups", groups, 1)
+        read_number("ChannelShuffle.groups", groups, 1, whole=True)
 
     def sample_choice(self, seed: tf.Tensor, shape: Shape) -> Choice:
         """Draws `order`, int32 [B, groups]; see ImageLayer.sample_choice."""
@@ -260,14 +266,13 @@ class RandomGaussianBlur(ImageLayer):
 
     Args:
       kernel_size: px of the kernel, or (columns, rows).
-      factor: standard deviation in px, 0 or more: (lowest, highest), or the highest.
+      factor: standard deviation in px, 0..16,384: (lowest, highest), or the highest.
     """
 
     def __init__(self, kernel_size: int | Sequence[int], factor: Factor, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        sizes = kernel_size if isinstance(kernel_size, (tuple, list)) else (kernel_size, kernel_size)
-        two_sizes("RandomGaussianBlur.kernel_size", sizes, "px, or (columns, rows)")
-        sigmas = table(*pair("RandomGaussianBlur.factor", factor, 0, float("inf")))
+        sizes = two_sizes("RandomGaussianBlur.kernel_size", kernel_size, "px, or (columns, rows)", square=True)
+        sigmas = table(*pair("RandomGaussianBlur.factor", factor, 0, MAX_SIDE_PX))
         self._columns, self._rows = (_gaussians(sigmas, size) for size in sizes)
 
     def sample_choice(self, seed: tf.Tensor, shape: Shape) -> Choice:
@@ -308,5 +313,5 @@ def _smooth(images: tf.Tensor, weights: tf.Tensor, axis: int) -> tf.Tensor:
     # Term by term: the order of a convolution's sum, and so its bits, would be the device's.
     for i in range(size):
         part = padded[:, i : i + length] if axis == 1 else padded[:, :, i : i + length]
-        total += rng.unfused(part * column(weights[:, i]))
+        total += rng.share_of(column(weights[:, i]), part)
     return total

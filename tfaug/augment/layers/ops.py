@@ -10,29 +10,16 @@ import tensorflow as tf
 
 from tfaug import augment, rng
 from tfaug.augment.base import Augmentation, Choice, Shape
-from tfaug.augment.layers.base import OpLayer, one_of, pair, register, whole
-from tfaug.augment.policies import MAX_MAGNITUDE
-from tfaug.config import ConfigError
+from tfaug.augment.layers.base import OpLayer, one_of, pair, register
+from tfaug.augment.policies import MAX_MAGNITUDE, draw_places
+from tfaug.config import ConfigError, read_number
 from tfaug.schedules import Progress
 
 _GEOMETRIC = ("shear_x", "shear_y", "translate_x_fraction", "translate_y_fraction")
 
 
-class MixingLayer(OpLayer):
-    """A layer that does what a mixing op does: it needs a batch, and labels [B, K] of any numeric type."""
-
-    def _labels_to_mix(self, labels: Any, single: bool) -> tf.Tensor:
-        labels = tf.convert_to_tensor(labels)
-        if single:
-            raise ValueError(f"{self.name} mixes the images of a batch, and is given one image")
-        if labels.shape.rank != 2:
-            got = f"{labels.dtype.name} {labels.shape}"
-            raise ValueError(f"{self.name} mixes labels [B, K], got {got}; tf.one_hot(labels, num_classes) makes them")
-        return tf.cast(labels, tf.float32)
-
-
 @register
-class CutMix(MixingLayer):
+class CutMix(OpLayer):
     """Pastes a box of another image of the batch into each image: `tfaug.augment.CutMix`.
 
     Differences from keras-cv: the label's weight is the share of the pixels that were kept, where keras-cv takes the
@@ -52,7 +39,7 @@ class CutMix(MixingLayer):
 
 
 @register
-class MixUp(MixingLayer):
+class MixUp(OpLayer):
     """Blends each image, and its label, with another image of the batch: `tfaug.augment.Mixup`.
 
     As keras-cv: a weight for each image. Labels must be given.
@@ -66,7 +53,7 @@ class MixUp(MixingLayer):
 
 
 @register
-class SumAugmentation(MixingLayer):
+class SumAugmentation(OpLayer):
     """Averages k images, and their labels, into one: `tfaug.augment.SumAug`. Not in keras-cv.
 
     B images become B // k, so a dict may hold nothing but images and labels; with `training=False` it stays B.
@@ -86,7 +73,8 @@ class Augment(OpLayer):
     With `training=False` the images keep their size, also where the op changes it.
 
     Args:
-      op: an op, or its text as `tfaug.augment.parse_op` reads it. None of its fields is a schedule.
+      op: an op, its text as `tfaug.augment.parse_op` reads it, or a list of ops, which are composed in order. None of
+        their fields is a schedule.
       value_range: the lowest and the highest value of the images; the op sees 0..255.
 
     Raises:
@@ -99,23 +87,24 @@ class Augment(OpLayer):
     """
 
     def __init__(
-        self, op: Augmentation | str, value_range: Sequence[float] = (0, 255), seed: int | None = None, **kwargs: Any
+        self,
+        op: Augmentation | str | Sequence[Augmentation],
+        value_range: Sequence[float] = (0, 255),
+        seed: int | None = None,
+        **kwargs: Any,
     ) -> None:
         built = augment.parse_op(op) if isinstance(op, str) else op
+        if isinstance(op, (tuple, list)):
+            built = augment.compose(op)
         if not isinstance(built, Augmentation):
-            raise ConfigError(f"Augment.op is {op!r}; allowed: an op (tfaug.augment.AUGMENTATIONS) or its text")
+            allowed = "an op (tfaug.augment.AUGMENTATIONS), its text, or a list of ops"
+            raise ConfigError(f"Augment.op is {op!r}; allowed: {allowed}")
         super().__init__(built, value_range, seed=seed, **kwargs)
 
     @property
     def op(self) -> str:
         """The op's text, which `tfaug.augment.parse_op` reads."""
         return repr(self._op)
-
-    def _labels_to_mix(self, labels: Any, single: bool) -> tf.Tensor:
-        # An op that mixes none leaves them as they are; one that does asks for [B, K] itself.
-        labels = tf.convert_to_tensor(labels)
-        good = labels.dtype.is_floating and labels.shape.rank == (1 if single else 2)
-        return tf.cast(labels, tf.float32) if good else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +124,8 @@ class _RandAugment(augment.RandAugment):
             # Drawn anew, among the operations that may be; the magnitudes depend on them.
             unused = ("identity", *(() if self.geometric else _GEOMETRIC))
             used = [i for i, name in enumerate(names) if name not in unused]
-            places = [rng.balanced(rng.fold_in(own, layer), shape[0], len(used)) for layer in range(self.n)]
+            num = len(used)
+            places = [draw_places(rng.fold_in(own, i), shape[0], num, self.balanced) for i in range(self.n)]
             choice["op_index"] = tf.gather(tf.constant(used), tf.stack(places, 1))
             choice["level"] = self._draw_levels(seed, choice["op_index"], tf.cast(self.m, tf.float32))
             applied = self.rate
@@ -183,11 +173,11 @@ class RandAugment(OpLayer):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        for name, value in (("magnitude", magnitude), ("magnitude_stddev", magnitude_stddev), ("rate", rate)):
-            pair(f"RandAugment.{name}", value)
-        whole("RandAugment.augmentations_per_image", augmentations_per_image, 0)
-        m, spread = magnitude * MAX_MAGNITUDE, magnitude_stddev * MAX_MAGNITUDE
-        op = _RandAugment(augmentations_per_image, m, "keras_cv", spread, rate=rate, geometric=geometric)
+        n = read_number("RandAugment.augmentations_per_image", augmentations_per_image, 0, whole=True)
+        m = read_number("RandAugment.magnitude", magnitude, 0, 1) * MAX_MAGNITUDE
+        spread = read_number("RandAugment.magnitude_stddev", magnitude_stddev, 0, 1) * MAX_MAGNITUDE
+        rate = read_number("RandAugment.rate", rate, 0, 1)
+        op = _RandAugment(n, m, "keras_cv", spread, rate=rate, geometric=geometric)
         super().__init__(op, value_range, seed=seed, **kwargs)
 
 
@@ -208,7 +198,8 @@ class AutoAugment(OpLayer):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(augment.AutoAugment(policy, p=rate), value_range, seed=seed, **kwargs)
+        op = augment.AutoAugment(policy, p=read_number("AutoAugment.rate", rate, 0, 1))
+        super().__init__(op, value_range, seed=seed, **kwargs)
 
 
 @register
@@ -229,7 +220,7 @@ class RandomFlip(OpLayer):
         **kwargs: Any,
     ) -> None:
         one_of("RandomFlip.mode", mode, ("horizontal", "vertical", "horizontal_and_vertical"))
-        pair("RandomFlip.rate", rate)
+        rate = read_number("RandomFlip.rate", rate, 0, 1)
         op = augment.compose(augment.Flip(rate, axis) for axis in mode.split("_and_"))
         super().__init__(op, seed=seed, bounding_box_format=bounding_box_format, **kwargs)
 
@@ -257,6 +248,7 @@ class RandomErasing(OpLayer):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
+        rate = read_number("RandomErasing.rate", rate, 0, 1)
         area = pair("RandomErasing.area_factor", area_factor)
         aspect = pair("RandomErasing.aspect_ratio_factor", aspect_ratio_factor, 0.01, 100)
         super().__init__(augment.RandomErasing(rate, area, aspect, fill), value_range, seed=seed, **kwargs)

@@ -21,13 +21,15 @@ from tfaug.augment.layers.base import (
     mix,
     one_of,
     pair,
+    read_limits,
     register,
     symmetric,
     table,
     two_sizes,
-    whole,
 )
-from tfaug.config import ConfigError
+from tfaug.config import LARGEST, ConfigError, read_number
+from tfaug.images.base import MAX_SIDE_PX
+from tfaug.images.resample import window_places
 
 _FILL_MODES = ("reflect", "wrap", "constant", "nearest")
 _INTERPOLATIONS = ("nearest", "bilinear")
@@ -52,6 +54,7 @@ class WarpLayer(ImageLayer):
         super().__init__(seed=seed, **kwargs)
         one_of(f"{type(self).__name__}.fill_mode", fill_mode, _FILL_MODES)
         one_of(f"{type(self).__name__}.interpolation", interpolation, _INTERPOLATIONS)
+        read_number(f"{type(self).__name__}.fill_value", fill_value, -LARGEST)
 
     def _matrices(self, choice: Choice, height: Size, width: Size) -> Iterable[Sequence[Any]]:
         """Returns the maps, first to last: a, b, c, d, e, f, each a number or int32 [B], in 2**-16."""
@@ -88,7 +91,7 @@ class RandomRotation(WarpLayer):
     ) -> None:
         kwargs |= {"bounding_box_format": bounding_box_format, "segmentation_classes": segmentation_classes}
         super().__init__(fill_mode, interpolation, fill_value, seed, **kwargs)
-        angles = 2 * np.pi * table(*symmetric("RandomRotation.factor", factor, -float("inf"), float("inf")))
+        angles = 2 * np.pi * table(*symmetric("RandomRotation.factor", factor, -LARGEST, LARGEST))
         self._cosines, self._sines = (np.rint(f(angles) * _ONE).astype(np.int32) for f in (np.cos, np.sin))
 
     def sample_choice(self, seed: tf.Tensor, shape: Shape) -> Choice:
@@ -98,8 +101,8 @@ class RandomRotation(WarpLayer):
     def _matrices(self, choice: Choice, height: Size, width: Size) -> Iterable[Sequence[Any]]:
         cos, sin = (tf.gather(tf.constant(values), choice["angle"]) for values in (self._cosines, self._sines))
         last_x, last_y = width - 1, height - 1
-        c = tf.bitwise.right_shift((_ONE - cos) * last_x + sin * last_y, 1)
-        f = tf.bitwise.right_shift((_ONE - cos) * last_y - sin * last_x, 1)
+        c = _half((_ONE - cos, last_x), (sin, last_y))
+        f = _half((_ONE - cos, last_y), (-sin, last_x))
         return [(cos, -sin, c, sin, cos, f)]
 
 
@@ -108,7 +111,8 @@ class RandomShear(WarpLayer):
     """Shears each image along x, then along y, by a factor of a drawn sign. As keras-cv.
 
     Args:
-      x_factor: px per px, 0 or more: (lowest, highest), or the highest; None for no shear along x.
+      x_factor: px per px, 0..1: (lowest, highest), or the highest; None for no shear along x. (With more, places in
+        images of 16,384 px a side would not fit into whole multiples of 2**-16 px.)
       y_factor: likewise, along y.
     """
 
@@ -125,9 +129,7 @@ class RandomShear(WarpLayer):
     ) -> None:
         super().__init__(fill_mode, interpolation, fill_value, seed, bounding_box_format=bounding_box_format, **kwargs)
         factors = {axis: factor for axis, factor in (("x", x_factor), ("y", y_factor)) if factor is not None}
-        self._factors = {
-            axis: pair(f"RandomShear.{axis}_factor", factor, 0, float("inf")) for axis, factor in factors.items()
-        }
+        self._factors = {axis: pair(f"RandomShear.{axis}_factor", factor) for axis, factor in factors.items()}
 
     def sample_choice(self, seed: tf.Tensor, shape: Shape) -> Choice:
         """Draws `x` and `y`, float32 [B], those that are wanted; see ImageLayer.sample_choice."""
@@ -180,8 +182,10 @@ class RandomZoom(WarpLayer):
     """Zooms each image out or in about its centre. As keras-cv.
 
     Args:
-      height_factor: -1..1, positive for out and negative for in: (lowest, highest), or x for -x..x.
-      width_factor: likewise; None for the height's draw, which keeps the aspect ratio.
+      height_factor: -1..1, positive for out and negative for in: two limits in any order, or x for -x..x, whatever
+        its sign.
+      width_factor: likewise, -1..2; None for the height's draw, which keeps the aspect ratio. (With more, places in
+        images of 16,384 px a side would not fit into whole multiples of 2**-16 px.)
     """
 
     def __init__(
@@ -195,14 +199,18 @@ class RandomZoom(WarpLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(fill_mode, interpolation, fill_value, seed, **kwargs)
-        self._factors = {"height": symmetric("RandomZoom.height_factor", height_factor)}
+
+        def in_order(first: float, second: float | None = None) -> list[float]:
+            return sorted((first, -first if second is None else second))
+
+        self._factors = {"height": read_limits("RandomZoom.height_factor", height_factor, -1, 1, in_order)}
         if width_factor is not None:
-            widths = symmetric("RandomZoom.width_factor", width_factor, -1, float("inf"))
+            widths = read_limits("RandomZoom.width_factor", width_factor, -1, 2, in_order)
             self._factors = {**self._factors, "width": widths}
 
     def _matrices(self, choice: Choice, height: Size, width: Size) -> Iterable[Sequence[Any]]:
         down, across = _q16(choice["height"]), _q16(choice.get("width", choice["height"]))
-        f, c = (tf.bitwise.right_shift(-zoom * (size - 1), 1) for zoom, size in ((down, height), (across, width)))
+        f, c = (_half((-zoom, size - 1)) for zoom, size in ((down, height), (across, width)))
         return [(_ONE + across, 0, c, 0, _ONE + down, f)]
 
 
@@ -230,6 +238,7 @@ class RandomCutout(ImageLayer):
     ) -> None:
         super().__init__(seed=seed, **kwargs)
         one_of("RandomCutout.fill_mode", fill_mode, ("constant",))
+        read_number("RandomCutout.fill_value", fill_value, -LARGEST)
         self._factors = {
             "height": pair("RandomCutout.height_factor", height_factor),
             "width": pair("RandomCutout.width_factor", width_factor),
@@ -277,16 +286,16 @@ class RandomCrop(CropLayer):
     another. Without `training` it is the window in the middle.
 
     Args:
-      height: rows of the window.
-      width: columns of the window.
+      height: rows of the window, 1..16,384.
+      width: columns of the window, likewise.
     """
 
     def __init__(
         self, height: int, width: int, seed: int | None = None, bounding_box_format: None = None, **kwargs: Any
     ) -> None:
         super().__init__(seed=seed, bounding_box_format=bounding_box_format, **kwargs)
-        whole("RandomCrop.height", height, 1)
-        whole("RandomCrop.width", width, 1)
+        read_number("RandomCrop.height", height, 1, MAX_SIDE_PX, whole=True)
+        read_number("RandomCrop.width", width, 1, MAX_SIDE_PX, whole=True)
 
     def _free(self, shape: Shape) -> list[tf.Tensor]:
         """Returns how many rows and columns an image has more than the window."""
@@ -306,10 +315,8 @@ class RandomCrop(CropLayer):
         fits = (height >= self.height) & (width >= self.width)
         places = []
         for first, size, target in ((choice["top"], height, self.height), (choice["left"], width, self.width)):
-            steps = tf.range(target)[tf.newaxis]
-            # Resized, pixel i's centre stands at (i + 1/2) size / target.
-            resized = (2 * steps + 1) * size * (_ONE // 2) // target - _ONE // 2
-            places.append(tf.where(fits, (first[:, tf.newaxis] + steps) * _ONE, resized))
+            moved = (first[:, tf.newaxis] + tf.range(target)) * _ONE
+            places.append(tf.where(fits, moved, window_places(tf.zeros([1], tf.int32), tf.reshape(size, [1]), target)))
         return places
 
 
@@ -322,9 +329,9 @@ class RandomCropAndResize(CropLayer):
     `tfaug.augment.RandomResizedCrop` is the papers' form.
 
     Args:
-      target_size: rows and columns of the result.
+      target_size: rows and columns of the result, each 1..16,384.
       crop_area_factor: (lowest, highest) share of the area, 0..1.
-      aspect_ratio_factor: (lowest, highest) width over height, above 0, relative to the image's.
+      aspect_ratio_factor: (lowest, highest) width over height, above 0 and up to 16,384, relative to the image's.
       interpolation: `bilinear` or `nearest`.
     """
 
@@ -342,7 +349,7 @@ class RandomCropAndResize(CropLayer):
         two_sizes("RandomCropAndResize.target_size", target_size, "(rows, columns)")
         one_of("RandomCropAndResize.interpolation", interpolation, _INTERPOLATIONS)
         areas = pair("RandomCropAndResize.crop_area_factor", crop_area_factor)
-        aspects = pair("RandomCropAndResize.aspect_ratio_factor", aspect_ratio_factor, 0, float("inf"))
+        aspects = pair("RandomCropAndResize.aspect_ratio_factor", aspect_ratio_factor, 0, MAX_SIDE_PX)
         if aspects[0] == 0:
             raise ConfigError(f"RandomCropAndResize.aspect_ratio_factor is {aspect_ratio_factor!r}; allowed: above 0")
         self._area_roots, self._aspect_roots = (
@@ -421,6 +428,12 @@ def _scaled_share(share: tf.Tensor, size: Size, unit: int, up: bool = False) -> 
     share = tf.cast(tf.round(share * 2.0**_FRACTION_BITS), tf.int64) * tf.cast(size, tf.int64) * unit
     share += 2**_FRACTION_BITS - 1 if up else 2 ** (_FRACTION_BITS - 1)
     return tf.cast(tf.bitwise.right_shift(share, tf.constant(_FRACTION_BITS, tf.int64)), tf.int32)
+
+
+def _half(*products: tuple[tf.Tensor, Size]) -> tf.Tensor:
+    """Returns half the sum of the products, rounded down, int32: a factor and a side, whose product passes 31 bits."""
+    total = sum(tf.cast(factor, tf.int64) * tf.cast(size, tf.int64) for factor, size in products)
+    return tf.cast(tf.bitwise.right_shift(total, tf.constant(1, tf.int64)), tf.int32)
 
 
 def _q16(values: tf.Tensor) -> tf.Tensor:
