@@ -195,8 +195,24 @@ def _as_many(images: tf.Tensor, labels: Any, least: int = 0) -> Any:
     return held_to(labels, [image_shape(images)[0], *sizes[1:]], "as many labels as images")
 
 
+class _OfOps:
+    """What ops that are made of ops have in common."""
+
+    ops: tuple[Augmentation, ...]
+
+    @property
+    def mixes_images(self) -> bool:
+        """Whether one of the ops does."""
+        return any(op.mixes_images for op in self.ops)
+
+    @property
+    def mixes_labels(self) -> bool:
+        """Whether one of the ops does."""
+        return any(op.mixes_labels for op in self.ops)
+
+
 @dataclasses.dataclass(frozen=True)
-class Compose(Augmentation):
+class Compose(_OfOps, Augmentation):
     """Applies ops one after the other.
 
     Op i draws with `fold_in(seed, i)` for the batch that op i-1 leaves. No ops at all is the identity. The choice holds
@@ -217,16 +233,6 @@ class Compose(Augmentation):
     """
 
     ops: tuple[Augmentation, ...] = ()
-
-    @property
-    def mixes_images(self) -> bool:
-        """Whether one of the ops does."""
-        return any(op.mixes_images for op in self.ops)
-
-    @property
-    def mixes_labels(self) -> bool:
-        """Whether one of the ops does."""
-        return any(op.mixes_labels for op in self.ops)
 
     def __post_init__(self) -> None:
         _check_ops(self, self.ops)
@@ -253,7 +259,7 @@ class Compose(Augmentation):
 
 
 @dataclasses.dataclass(frozen=True)
-class OneOf(Augmentation):
+class OneOf(_OfOps, Augmentation):
     """Does to each image what one of several ops does, drawn for each image.
 
     All ops see the whole batch, and of each image, and its label, the result of one op is kept. So an op that mixes
@@ -282,16 +288,6 @@ class OneOf(Augmentation):
 
     ops: tuple[Augmentation, ...]
     weights: tuple[float, ...] | None = None
-
-    @property
-    def mixes_images(self) -> bool:
-        """Whether one of the ops does."""
-        return any(op.mixes_images for op in self.ops)
-
-    @property
-    def mixes_labels(self) -> bool:
-        """Whether one of the ops does."""
-        return any(op.mixes_labels for op in self.ops)
 
     def __post_init__(self) -> None:
         _check_ops(self, self.ops)
@@ -343,7 +339,7 @@ _PROBE = (5040, 5039, 5021, 3)
 
 def all_ops(op: Augmentation) -> list[Augmentation]:
     """Returns an op, or, of one that is made of ops, those: all that do something themselves."""
-    return [part for inner in op.ops for part in all_ops(inner)] if isinstance(op, (Compose, OneOf)) else [op]
+    return [part for inner in op.ops for part in all_ops(inner)] if isinstance(op, _OfOps) else [op]
 
 
 def _check_ops(owner: Augmentation, ops: Any) -> None:
