@@ -17,6 +17,7 @@ from tfaug.augment import Augmentation, Compose, CutMix, Flip, GaussianBlur, Mix
 from tfaug.augment.dataset import _seeds
 from tfaug.augment.layers import Augment
 from tfaug.config import ConfigError
+from tfaug.keras_versions import KERAS_3
 from tfaug.schedules import Linear
 from tfaug.train.strategy import mirrored_strategy
 
@@ -317,6 +318,18 @@ def test_weights_and_batches_that_cannot_be_augmented_are_refused_in_fit() -> No
         model.fit(IMAGES, CLASSES, verbose=0)
     with pytest.raises(ConfigError, match="augment_training.op is 3"):
         augment.augment_training(model, 3, SEED)
+    model.optimizer = None
+    with pytest.raises(ValueError, match="needs the model's optimizer, which counts the steps"):
+        model.fit(IMAGES, ROWS, verbose=0)
+
+
+@pytest.mark.skipif(not KERAS_3, reason="Keras 2 accumulates no gradients")
+def test_an_optimizer_that_counts_several_steps_as_one_is_refused() -> None:
+    model = tf.keras.Sequential([tf.keras.layers.Flatten(), tf.keras.layers.Dense(NUM_CLASSES)])
+    model.compile(tf.keras.optimizers.SGD(gradient_accumulation_steps=4), "mse")
+    augment.augment_training(model, CutMix(), SEED)
+    with pytest.raises(ValueError, match="gradient_accumulation_steps=4, which counts them as one"):
+        model.fit(IMAGES, ROWS, verbose=0)
 
 
 def test_the_three_lines_of_the_documentation_run() -> None:

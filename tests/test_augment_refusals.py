@@ -304,11 +304,14 @@ def test_training_may_be_a_tensor(name: str, jit_compile: bool) -> None:
 def test_wide_integers_are_refused_where_they_would_be_clipped(dtype: str) -> None:
     images = np.full([2, 7, 10, 3], 40 if dtype != "uint16" else 40_000).astype(dtype)
     for make in (layers.Equalization, layers.RandAugment, lambda value_range: layers.Augment("Cutout(2)", value_range)):
-        with pytest.raises(ValueError, match=rf"given {dtype} images with value_range \(0, 255\): cast them to uint8"):
+        with pytest.raises(ValueError, match=rf"given {dtype} images and works on values in \(0, 255\): cast .*, else"):
             make(RANGE)(images)
         assert make((0, 65_535))(images).shape == images.shape
-    with pytest.raises(ValueError, match=f"given {dtype} images and makes uint8, which may not hold them"):
-        layers.RandomFlip(dtype="uint8")(images)
+    with pytest.raises(ValueError, match=rf"given {dtype} images and works on values in \(0, 255\)"):
+        layers.RandomColorDegeneration(0.5)(images)
+    for given in (images, images.astype(np.int8)):
+        with pytest.raises(ValueError, match=f"given {given.dtype} images and makes uint8, which may not hold them"):
+            layers.RandomFlip(dtype="uint8")(given)
     np.testing.assert_array_equal(layers.RandomFlip()(images), images)
 
 

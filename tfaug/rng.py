@@ -54,7 +54,7 @@ def as_seed(seed: Any) -> tf.Tensor:
     Raises:
       ValueError: if `seed` is neither.
     """
-    number = isinstance(seed, (int, float, np.generic))
+    number = seed is None or isinstance(seed, (int, float, np.generic))
     seed = make_seed(seed) if number else tf.convert_to_tensor(seed)
     if seed.dtype.is_integer and seed.shape.rank == 0:  # Keras makes tensors of the numbers of numpy in a call.
         seed = tf.bitcast(tf.cast(seed, tf.int64), tf.int32)

@@ -101,7 +101,9 @@ def augment_training(
     The model's `train_step`, its own or Keras's, is called with the augmented batch; a second call of this function
     takes the place of the first. The draws are a function of `seed`, of `model.optimizer.iterations` and of the
     replica: others at each step of each epoch, and the same after a restart from a checkpoint. They are compiled as the
-    step is. Evaluation, validation and prediction augment nothing, and a saved model does not hold the op.
+    step is. A `train_step` of the model's own must step `model.optimizer`: where it steps another one, all draws are
+    alike (`augment_dataset` counts by itself). Nothing is said of float images in 0..1 given as (0, 255), as by
+    `augment_dataset`. Evaluation, validation and prediction augment nothing, and a saved model does not hold the op.
 
     Args:
       model: a Keras model, compiled or not. Its loss and its metrics take rows of labels where the op mixes them; so
@@ -129,6 +131,7 @@ def augment_training(
         if weights is not None:
             raise ValueError("augment_training is given sample or class weights; allowed: none")
         _check_images(images, value_range)
+        _check_counted(model.optimizer)
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         step_seed = rng.fold_in(rng.fold_in(start, tf.convert_to_tensor(model.optimizer.iterations)), replica)
         return own_step(_augmented(op, images, labels, step_seed, num_classes, value_range))
@@ -136,6 +139,20 @@ def augment_training(
     train_step.own_step = own_step  # type: ignore[attr-defined]
     model.train_step = train_step
     model.train_function = None  # made anew by `fit`
+
+
+def _check_counted(optimizer: Any) -> None:
+    """Raises a ValueError if an optimizer does not count each step: steps that it counts as one would draw alike."""
+    if optimizer is None:
+        raise ValueError(
+            "augment_training needs the model's optimizer, which counts the steps: compile the model with one"
+        )
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if steps := getattr(inner, "gradient_accumulation_steps", None):
+        raise ValueError(
+            f"augment_training is given gradient_accumulation_steps={steps}, which counts them as one; allowed: "
+            "None, or augment_dataset"
+        )
 
 
 def _seeds(seed: int) -> tf.data.Dataset:

@@ -185,12 +185,14 @@ class ImageLayer(tf.keras.layers.Layer):
         if not (images.dtype.is_floating or images.dtype.is_integer):
             raise ValueError(f"images are numbers, got {images.dtype.name}")
         if self._guesses_range and images.dtype.is_integer and images.dtype != tf.uint8:
+            hint = ", else say by value_range where they lie" if hasattr(self, "value_range") else ""
             raise ValueError(
-                f"{self.name} is given {images.dtype.name} images with value_range (0, 255): cast them to uint8 if they"
-                " lie there, else say by value_range where they lie"
+                f"{self.name} is given {images.dtype.name} images and works on values in (0, 255): cast them to uint8"
+                f" if they lie there{hint}"
             )
         dtype = tf.as_dtype(self.compute_dtype)
-        if images.dtype.is_integer and dtype.is_integer and images.dtype.max > dtype.max:
+        wider = images.dtype.is_integer and dtype.is_integer
+        if wider and (images.dtype.max > dtype.max or images.dtype.min < dtype.min):
             raise ValueError(
                 f"{self.name} is given {images.dtype.name} images and makes {dtype.name}, which may not hold them:"
                 " cast them first, or make the layer with another dtype"

@@ -191,7 +191,7 @@ class RandomContrast(RangeLayer):
         # In whole numbers: the order of a sum of floats, and so its bits, would be the device's.
         total = tf.reduce_sum(levels, [1, 2], keepdims=True) * 256
         mean = self._from_0_255(tf.cast((total + num_pixels // 2) // num_pixels, tf.float32) * (1 / 256))
-        moved = mean + rng.unfused(column(choice["factor"]) * (tf.cast(images, tf.float32) - mean))
+        moved = mean + rng.share_of(column(choice["factor"]), tf.cast(images, tf.float32) - mean)
         return hold(moved, *self.value_range)
 
 
@@ -204,6 +204,8 @@ class RandomColorDegeneration(ImageLayer):
     Args:
       factor: share of the luma, 0..1: (lowest, highest), or the highest.
     """
+
+    _guesses_range = True
 
     def __init__(self, factor: Factor, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(seed=seed, **kwargs)
