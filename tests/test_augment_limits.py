@@ -273,6 +273,11 @@ def test_a_weight_of_zero_takes_nothing_of_a_value_that_is_not_finite(op: augmen
     np.testing.assert_array_equal(result.images, image)
 
 
+def test_a_contrast_of_zero_leaves_the_mean_of_an_infinite_pixel_too() -> None:
+    row = tf.constant([[[[np.inf], [1.0]]]])
+    np.testing.assert_array_equal(layers.RandomContrast((0, 255), (1.0, -1.0))(row), np.full([1, 1, 2, 1], 128.0))
+
+
 @pytest.mark.parametrize("op", [augment.SumAug(3), augment.GradualSumAug(3)])
 def test_a_mean_of_floats_lies_within_its_members_whatever_their_range(op: augment.Augmentation) -> None:
     """Values far outside 0..255, of which a bound at 255 took the upper ones and none the lower ones."""

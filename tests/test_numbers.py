@@ -278,6 +278,11 @@ def test_a_seed_that_is_not_whole_is_refused_by_name(take: Callable[[Any], Any],
     assert f"seed is {seed!r}; allowed: a whole number, " in said or as_tensor in said
 
 
+def test_an_op_needs_a_seed() -> None:
+    with pytest.raises(ConfigError, match="seed is None; allowed: a whole number, "):
+        augment.PadCrop(1)(IMAGES, None)
+
+
 def test_a_seed_of_numpy_is_pythons() -> None:
     noise = tf.cast(rng.bits(rng.make_seed(1), [8, 9, 9, 3]) % 256, tf.uint8)
     np.testing.assert_array_equal(augment.PadCrop(4)(noise, np.int64(5)), augment.PadCrop(4)(noise, 5))
