@@ -8,7 +8,8 @@ What holds for all of them:
   labels, `labels` (or `targets`). Other keys pass untouched. Ragged images, bounding boxes, key points and masks are
   refused, and so is a pair (images, labels).
 * Integers other than uint8 may lie in any range: layers with the argument `value_range` refuse them while it is
-  (0, 255), and a layer of a narrower dtype, such as `dtype="uint8"`, always.
+  (0, 255), RandomColorDegeneration always, and so does a layer whose own integer dtype, such as `dtype="uint8"`, does
+  not hold them all.
 * Layers that mix take a batch with labels of any numeric type [B, K], K of 2 or more; class numbers, [B] or [B, 1], are
   refused. All others leave labels of any type and shape as they are.
 * Output: what was given, with images of the layer's `compute_dtype`: float32, or what `dtype=` or the policy says.
