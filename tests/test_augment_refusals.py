@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tfaug
 from tests import tiny
 from tests.test_augment_conformance import NUM_CLASSES, OPS, PIXEL_OPS, PROGRESS, SEED, make_batch
 from tfaug import augment, losses, rng
@@ -315,11 +316,28 @@ def test_wide_integers_are_refused_where_they_would_be_clipped(dtype: str) -> No
     np.testing.assert_array_equal(layers.RandomFlip()(images), images)
 
 
-def test_a_saved_model_with_our_layers_needs_tfaug_and_no_more(tmp_path: pathlib.Path) -> None:
-    """Keras 2 would take its own layers, whose arguments are the same."""
-    path = tmp_path / "model.keras"
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A model with layers that Keras has too, of the same names and arguments."""
+    path = tmp_path_factory.mktemp("saved") / "model.keras"
     made = [layers.RandomZoom(0.2, seed=1), layers.RandomBrightness(0.2, seed=1), layers.RandomCrop(4, 4, seed=1)]
     tf.keras.Sequential([tf.keras.Input([7, 10, 3]), *made]).save(path)
+    return path
+
+
+OUR_LAYERS = """
+loaded = tf.keras.models.load_model(sys.argv[1]).layers[-3:]
+print({type(layer).__module__.rpartition(".")[0] for layer in loaded})
+"""
+
+
+def printed(code: str, path: pathlib.Path) -> list[str]:
+    ran = subprocess.run([sys.executable, "-c", code, path], cwd=tiny.ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return ran.stdout.splitlines()
+
+
+def test_a_saved_model_with_our_layers_is_refused_without_tfaug(saved: pathlib.Path) -> None:
     code = """
 import sys
 import tensorflow as tf
@@ -328,13 +346,28 @@ try:
 except Exception as error:
     print("refused" if "tfaug.augment.layers" in str(error) else error)
 import tfaug
-print({type(layer).__module__.rpartition(".")[0] for layer in tf.keras.models.load_model(sys.argv[1]).layers[-3:]})
 """
-    ran = subprocess.run([sys.executable, "-c", code, path], cwd=tiny.ROOT, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    assert ran.stdout.splitlines()[-2:] == ["refused", "{'tfaug.augment.layers'}"]
+    assert printed(code + OUR_LAYERS, saved)[-2:] == ["refused", "{'tfaug.augment.layers'}"]
 
 
-def test_tfaug_alone_does_not_import_tensorflow() -> None:
-    code = "import sys, tfaug; sys.exit('tensorflow' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=tiny.ROOT, check=False).returncode == 0
+def test_a_saved_model_with_our_layers_needs_tfaug_alone_which_leaves_tensorflow_alone(saved: pathlib.Path) -> None:
+    code = """
+import sys
+import tfaug
+print("tensorflow" in sys.modules)
+import tensorflow as tf
+ours = {name: module for name, module in sys.modules.items() if name.startswith("tfaug.")}
+print({".".join(name.split(".")[:2]) for name, module in ours.items() if hasattr(module, "tf")} - {*tfaug._AWAITED})
+"""
+    assert printed(code + OUR_LAYERS, saved)[-3:] == ["False", "set()", "{'tfaug.augment.layers'}"]
+
+
+def test_the_layers_wait_for_a_part_that_is_half_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As is tfaug.rng where it is what imports TensorFlow."""
+    imported: list[str] = []
+    monkeypatch.setattr(tfaug, "_still_awaited", {"tensorflow", "tfaug.rng", "not.begun"})
+    monkeypatch.setattr(tfaug.importlib, "import_module", imported.append)
+    tfaug._import_layers(tf)
+    assert imported == []
+    tfaug._import_layers(rng)
+    assert imported == ["tfaug.augment.layers"]

@@ -17,7 +17,13 @@ from tests import tiny
 from tfaug import extras
 
 # What every TensorFlow brings, and the distributions that it comes in.
-WITH_TENSORFLOW = {"absl": "absl-py", "google": "protobuf", "grpc": "grpcio", "ml_dtypes": "ml-dtypes"}
+WITH_TENSORFLOW = {
+    "absl": "absl-py",
+    "google": "protobuf",
+    "grpc": "grpcio",
+    "ml_dtypes": "ml-dtypes",
+    "wrapt": "wrapt",
+}
 # TensorFlow 2.15 cannot be imported without tensorboard, which it brings.
 BLOCKED = sorted(set(extras.EXTRAS) - {"tensorboard"})
 BLOCK = """

@@ -27,8 +27,8 @@ What holds for all of them:
   and not TensorFlow's global seed. With a seed the layer's first, second, ... call always draw the same; which batch
   of a `dataset.map` with parallel calls is the first is not determined. `layer(images, seed=...)`, an integer or int32
   [2] (`tfaug.rng`), leaves the state alone: the same seed gives the same bits, everywhere.
-* A layer has no weights. Its state is in checkpoints, in SavedModels and in `.keras` files. To load those, import
-  TensorFlow and then tfaug, or this module; Keras refuses a layer that it was not told of.
+* A layer has no weights. Its state is in checkpoints, in SavedModels and in `.keras` files. To load those,
+  `import tfaug`, before TensorFlow or after; Keras refuses a layer that it was not told of.
 * Arguments that a layer's own documentation leaves out are those of its base class: `seed` of `ImageLayer`,
   `value_range` of `RangeLayer`, `fill_mode`, `interpolation` and `fill_value` of `WarpLayer`.
 * `layer.sample_choice` and `layer.apply_choice` are to a layer what `sample` and `apply` are to an op.
