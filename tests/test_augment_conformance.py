@@ -424,6 +424,18 @@ def test_floats_of_0_to_1_are_warned_of_where_grey_levels_count(name: str, scale
     assert bool(said) == (scale == 255 and name in LEVEL_OPS), caught
 
 
+@pytest.mark.parametrize("name", OPS)
+def test_an_op_that_counts_in_no_levels_commutes_with_scaling_and_leaves_what_is_below_0(name: str) -> None:
+    op, (images, labels) = OPS[name], make_batch(SHAPES["odd"], "float32")
+    choice = op.sample(rng.make_seed(SEED), SHAPES["odd"], PROGRESS)
+    applied = [op.apply(Batch(images * scale, labels), choice).images.numpy() / scale for scale in (1, 2**-8, -(2**-8))]
+    same = [np.array_equal(part, applied[0]) for part in applied[1:]]
+    assert same == [not op.counts_in_levels] * 2
+    assert op.counts_in_levels == (name in LEVEL_OPS)
+    moved = op.apply(Batch(tf.fill(images.shape, -8.0), labels), choice).images
+    assert op.counts_in_levels or op.fills_with_black == bool(np.any(moved.numpy() != -8))
+
+
 def test_black_and_white_is_not_warned_of_and_a_covering_in_grey_is() -> None:
     images = make_batch(SHAPES["odd"], "float32").images / 255
     with warnings.catch_warnings():

@@ -176,6 +176,26 @@ def test_float_images_keep_their_range_and_type(op: Augmentation, dtype: str, va
     np.testing.assert_allclose(found, expected, rtol=0, atol=(high - low) * (1e-3 if dtype == "float16" else 1e-6))
 
 
+@pytest.mark.parametrize("value_range", [(0, 1), (-1.0, 1.0)])
+def test_floats_are_bit_equal_where_the_op_counts_in_no_levels(value_range: tuple[float, float]) -> None:
+    low, high = value_range
+    images = (IMAGES / 255 * (high - low) + low).astype(np.float32)
+    found, _ = epoch(augment.augment_dataset(batches_of(images), PAIR, SEED, value_range=value_range))
+    of_whole_levels = by_hand(PAIR)[0][0]
+    np.testing.assert_array_equal(found, (of_whole_levels / 255 * (high - low) + low).astype(np.float32))
+    layer = Augment("Flip(p=1.0) + PadCrop(2, 'reflect')", value_range)
+    np.testing.assert_array_equal(layer(images, seed=SEED), Augment(layer.op)(images, seed=SEED))
+
+
+def test_black_is_the_lowest_value() -> None:
+    op = Compose((augment.PadCrop(2), augment.Cutout(3)))
+    for low, high in ((0, 1), (-1, 1)):
+        images = (IMAGES / 255 * (high - low) + low).astype(np.float32)
+        found, _ = epoch(augment.augment_dataset(batches_of(images), op, SEED, value_range=(low, high)))
+        expected = (by_hand(op)[0][0] / 255 * (high - low) + low).astype(np.float32)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=0 if low == 0 else 1e-6)
+
+
 def test_uint8_images_stay_so_and_blends_are_rounded_half_to_even() -> None:
     pairs = np.array([[0, 0, 1, 2], [1, 3, 2, 3]], np.uint8).reshape(2, 4, 1, 1)
     [(found, _)] = augment.augment_dataset(batches_of(pairs, np.eye(2)), SumAug(2), SEED)
@@ -183,18 +203,23 @@ def test_uint8_images_stay_so_and_blends_are_rounded_half_to_even() -> None:
 
 
 @pytest.mark.parametrize(
-    ("images", "value_range", "said"),
+    ("images", "value_range", "op", "said"),
     [
-        (IMAGES / 255, (0, 255), True),
-        (IMAGES / 255, (0, 1), False),
-        (IMAGES / 1, (0, 255), False),
-        (IMAGES, (0, 255), False),
+        (IMAGES / 255, (0, 255), GaussianBlur(), True),
+        (IMAGES / 255, (0, 255), PAIR, False),
+        (IMAGES / 255, (0, 1), GaussianBlur(), False),
+        (IMAGES / 1, (0, 255), GaussianBlur(), False),
+        (IMAGES, (0, 255), GaussianBlur(), False),
     ],
 )
 def test_floats_of_0_to_1_that_are_said_to_be_grey_levels_are_told_of_once_an_epoch(
-    images: np.ndarray, value_range: tuple[float, float], said: bool, capfd: pytest.CaptureFixture[str]
+    images: np.ndarray,
+    value_range: tuple[float, float],
+    op: Augmentation,
+    said: bool,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    batches = augment.augment_dataset(batches_of(images), Flip(), SEED, value_range=value_range)
+    batches = augment.augment_dataset(batches_of(images), op, SEED, value_range=value_range)
     for _ in range(2):
         epoch(batches)
     errors = [line for line in capfd.readouterr().err.splitlines() if "augment_dataset" in line]

@@ -11,7 +11,7 @@ training phase; `apply` sees only numbers that are in the choice.
 
 Images are grey levels 0..255, also where they are floats. Floats in 0..1 come out black from an op that counts in
 levels, or covered by far too bright a grey; where their values are seen, which is eagerly, it warns once. An op that
-moves or mixes values, such as Flip or Mixup, takes floats of any range.
+moves or mixes values, such as Flip or Mixup, takes floats of any range: its `counts_in_levels` is False.
 """
 
 from __future__ import annotations
@@ -65,6 +65,19 @@ class Augmentation:
     @property
     def mixes_labels(self) -> bool:
         """Whether labels are mixed, and must be what `labels_to_mix` takes; labels of any kind pass the other ops."""
+        return False
+
+    @property
+    def counts_in_levels(self) -> bool:
+        """Whether values must be grey levels 0..255: it makes whole levels of floats, or fills with one above 0.
+
+        Where not, the op does to floats times a number what it does to them, times the number.
+        """
+        return True
+
+    @property
+    def fills_with_black(self) -> bool:
+        """Whether some values become 0, which must then be the lowest value of the images."""
         return False
 
     def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
@@ -209,6 +222,16 @@ class _OfOps:
     def mixes_labels(self) -> bool:
         """Whether one of the ops does."""
         return any(op.mixes_labels for op in self.ops)
+
+    @property
+    def counts_in_levels(self) -> bool:
+        """Whether one of the ops does."""
+        return any(op.counts_in_levels for op in self.ops)
+
+    @property
+    def fills_with_black(self) -> bool:
+        """Whether one of the ops does."""
+        return any(op.fills_with_black for op in self.ops)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfaug import rng
 from tfaug.augment.base import Augmentation
 from tfaug.augment.keras_cv import check_unscheduled
-from tfaug.augment.ranges import cast_images, check_value_range, from_0_255, to_0_255
+from tfaug.augment.ranges import cast_images, check_value_range, from_0_255, range_for, to_0_255
 from tfaug.config import ConfigError, read_number
 from tfaug.images.base import UNIT_RANGE, in_unit_range
 
@@ -34,6 +34,8 @@ def augment_dataset(
     another seed; and a `cache()` of the result would keep those of the first for all epochs.
 
     It is the op that decides what images of floats become: one that counts in grey levels leaves at most 256 values.
+    One that only moves or mixes values (`op.counts_in_levels` is False) sees floats as they are, whatever their range,
+    unless it fills with black and their lowest value is not 0.
 
     Args:
       dataset: batches of images [B, H, W, C] or of pairs (images, labels). Images are uint8, or floats in
@@ -44,7 +46,7 @@ def augment_dataset(
       seed: an integer of at most 64 bits.
       num_classes: K, 2 or more; needed where class numbers are mixed.
       value_range: the lowest and the highest value of float images; uint8 has (0, 255). Where the first batch of an
-        epoch lies in 0..1 instead of (0, 255), a line on stderr says so.
+        epoch lies in 0..1 instead of (0, 255) and the op counts in grey levels, a line on stderr says so.
 
     Returns:
       As many batches, and of the same structure. Images are of the type and range that came in, to uint8 rounded half
@@ -79,7 +81,7 @@ def augment_dataset(
         images, labels = batch if paired else (batch, None)
         _check_images(images, value_range)
         step, words = drawn
-        if images.dtype != tf.uint8 and tuple(value_range) == (0, 255):
+        if op.counts_in_levels and images.dtype != tf.uint8 and tuple(value_range) == (0, 255):
             tf.cond(step == 0, lambda: _say_if_in_unit_range(images), tf.no_op)
         images, labels = _augmented(op, images, labels, words, num_classes, value_range)
         return (images, labels) if paired else images
@@ -208,6 +210,7 @@ def _augmented(
     value_range: Sequence[float],
 ) -> tuple[tf.Tensor, Any]:
     """Returns a batch augmented: images as they came in, and labels float32 [B, K] where the op mixes them."""
+    value_range = range_for(op, value_range)
     scaled = to_0_255(images if images.dtype == tf.uint8 else tf.cast(images, tf.float32), value_range)
     if op.mixes_labels:
         scaled, labels = op((scaled, _label_rows(op, labels, num_classes)), seed)

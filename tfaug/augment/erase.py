@@ -61,6 +61,16 @@ class Cutout(Augmentation):
         check_scheduled(self, "p", 0, 1)
         check_whole(self, "fill", 0, 255)
 
+    @property
+    def counts_in_levels(self) -> bool:
+        """Whether it covers with anything but black."""
+        return bool(self.fill)
+
+    @property
+    def fills_with_black(self) -> bool:
+        """Whether it covers with black."""
+        return not self.fill
+
     def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
         """Draws the holes; see Augmentation.sample."""
         largest = round(bounds(self.size_px)[1])
@@ -132,6 +142,16 @@ class RandomErasing(Augmentation):
                 raise ConfigError(f"RandomErasing.fill is {self.fill!r}; allowed: a whole number, 0..255, or 'noise'")
         else:
             check_whole(self, "fill", 0, 255)
+
+    @property
+    def counts_in_levels(self) -> bool:
+        """Whether it covers with anything but black."""
+        return bool(self.fill)
+
+    @property
+    def fills_with_black(self) -> bool:
+        """Whether it covers with black."""
+        return not self.fill
 
     def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
         """Draws the rectangles, and the noise if there is some; see Augmentation.sample."""

@@ -60,6 +60,7 @@ class CutMix(Augmentation):
     """
 
     mixes_images = mixes_labels = True
+    counts_in_levels = False
 
     alpha: float | Schedule = 1.0
     p: float | Schedule = 1.0
@@ -133,6 +134,7 @@ class Mixup(Augmentation):
     """
 
     mixes_images = mixes_labels = True
+    counts_in_levels = False
 
     alpha: float | Schedule = 1.0
     p: float | Schedule = 1.0
@@ -189,6 +191,7 @@ class SamplePairing(Augmentation):
     """
 
     mixes_images = True
+    counts_in_levels = False
 
     weight: float = 0.5
     p: float | Schedule = 1.0
@@ -253,6 +256,7 @@ class SumAug(Augmentation):
     """
 
     mixes_images = mixes_labels = True
+    counts_in_levels = False
 
     k: int = 2
     coefficients: str = "mean"
@@ -339,6 +343,7 @@ class GradualSumAug(Augmentation):
     """
 
     mixes_images = mixes_labels = True
+    counts_in_levels = False
 
     n: int = 4
     legacy_stepwise: bool = False

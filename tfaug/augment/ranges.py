@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfaug import rng
+from tfaug.augment.base import Augmentation
 from tfaug.config import LARGEST, ConfigError, is_number, to_python
 from tfaug.images.base import whole_levels
 
@@ -24,6 +25,11 @@ def check_value_range(name: str, value_range: Any) -> Sequence[float]:
     if not good or not -LARGEST <= limits[0] < limits[1] <= LARGEST:
         raise ConfigError(f"{name} is {value_range!r}; allowed: (lowest, highest), finite")
     return limits
+
+
+def range_for(op: Augmentation, value_range: Sequence[float]) -> Sequence[float]:
+    """Returns the range to take images of `value_range` from for `op`: (0, 255), which changes none, where it may."""
+    return value_range if op.counts_in_levels or (op.fills_with_black and value_range[0] != 0) else (0, 255)
 
 
 def to_0_255(images: tf.Tensor, value_range: Sequence[float]) -> tf.Tensor:

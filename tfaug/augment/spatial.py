@@ -59,6 +59,8 @@ class Flip(Augmentation):
       [3, 2, 1]
     """
 
+    counts_in_levels = False
+
     p: float | Schedule = 0.5
     axis: str = "horizontal"
     alternate: bool = False
@@ -118,12 +120,19 @@ class PadCrop(Augmentation):
       `pad(mode="reflect")`: Jordan 2024 (94% on CIFAR-10 in 3.29 seconds on a single GPU), section 3.1.
     """
 
+    counts_in_levels = False
+
     pad_px: int = 4
     padding: str = "zeros"
 
     def __post_init__(self) -> None:
         check_whole(self, "pad_px", 0, MAX_SIDE_PX)
         check_choice(self, "padding", _PADDINGS)
+
+    @property
+    def fills_with_black(self) -> bool:
+        """Whether it pads with zeros."""
+        return self.padding == "zeros" and self.pad_px > 0
 
     def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
         """Draws each window's first row and column in the padded image: `top`, `left` int32 [B], 0..2 pad_px."""
@@ -181,6 +190,11 @@ class RandomCrop(Augmentation):
     def __post_init__(self) -> None:
         _check_size(self)
         check_choice(self, "resize", (True, False))
+
+    @property
+    def counts_in_levels(self) -> bool:
+        """Whether it resamples, which it does on whole levels."""
+        return self.resize
 
     def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
         """Draws the places; see Augmentation.sample."""

@@ -14,7 +14,7 @@ from tfaug import images as kernels
 from tfaug import rng
 from tfaug.augment.base import Augmentation, Batch, Choice, Shape, image_shape, labels_to_mix
 from tfaug.augment.keras_cv import check_unscheduled
-from tfaug.augment.ranges import cast_images, check_value_range, from_0_255, to_0_255
+from tfaug.augment.ranges import cast_images, check_value_range, from_0_255, range_for, to_0_255
 from tfaug.config import LARGEST, ConfigError, is_number, read_number, to_python
 from tfaug.images.base import MAX_SIDE_PX, check_size
 
@@ -255,7 +255,7 @@ class RangeLayer(ImageLayer):
 
 
 class OpLayer(RangeLayer):
-    """A layer that does what an op does, which sees images of 0..255.
+    """A layer that does what an op does, which sees images of 0..255, or as they are where it counts in no levels.
 
     Args:
       op: the op.
@@ -286,8 +286,9 @@ class OpLayer(RangeLayer):
 
     def apply_choice(self, batch: Batch, choice: Choice) -> Batch:
         """Applies the op; see ImageLayer.apply_choice."""
-        result = self._op.apply(batch._replace(images=self._to_0_255(batch.images)), choice)
-        return result._replace(images=self._from_0_255(result.images))
+        value_range = range_for(self._op, self.value_range)
+        result = self._op.apply(batch._replace(images=to_0_255(batch.images, value_range)), choice)
+        return result._replace(images=from_0_255(result.images, value_range))
 
 
 def _is_switch(training: Any) -> bool:
