@@ -357,6 +357,47 @@ def test_an_optimizer_that_counts_several_steps_as_one_is_refused() -> None:
         model.fit(IMAGES, ROWS, verbose=0)
 
 
+def classifier(kind: Any = tf.keras.Sequential) -> tf.keras.Model:
+    return kind([tf.keras.layers.Flatten(), tf.keras.layers.Dense(NUM_CLASSES)])
+
+
+def test_a_train_step_that_steps_another_optimizer_is_refused() -> None:
+    other = tf.keras.optimizers.SGD()
+
+    class Classifier(tf.keras.Sequential):
+        def train_step(self, data: Any) -> dict[str, Any]:
+            weights = self.trainable_variables
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(self(data[0], training=True))
+            other.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
+            return {"loss": loss}
+
+    model = classifier(Classifier)
+    model.build((None, *IMAGES.shape[1:]))
+    other.build(model.trainable_variables)
+    model.compile("sgd", "mse", jit_compile=False)
+    augment.augment_training(model, Flip(), SEED)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"goes by Classifier\.optimizer\.iterations, which this"):
+        model.fit(IMAGES / 255, ROWS, batch_size=11, verbose=0)
+
+
+def test_two_replicas_that_take_two_steps_at_once_are_not_refused() -> None:
+    with mirrored_strategy().scope():
+        model = classifier()
+        model.compile("sgd", "mse", steps_per_execution=2)
+    augment.augment_training(model, Flip(), SEED)
+    model.fit(IMAGES[:8] / 255, ROWS[:8], batch_size=2, verbose=0)
+    assert int(tf.convert_to_tensor(model.optimizer.iterations)) == 4
+
+
+def test_a_step_left_out_since_the_scaled_loss_overflows_is_not_refused() -> None:
+    model = classifier()
+    model.compile(tf.keras.mixed_precision.LossScaleOptimizer(tf.keras.optimizers.SGD()), "mse")
+    augment.augment_training(model, Flip(), SEED)
+    model.fit(np.full_like(IMAGES, np.inf, np.float32), ROWS, batch_size=11, verbose=0)
+    assert int(model.optimizer.iterations) == (0 if KERAS_3 else 1)
+
+
 def test_the_three_lines_of_the_documentation_run() -> None:
     text = (tiny.ROOT / "docs" / "augmentations.md").read_text().partition("## In `model.fit`")[2].partition("\n## ")[0]
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

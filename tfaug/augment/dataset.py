@@ -103,8 +103,8 @@ def augment_training(
     The model's `train_step`, its own or Keras's, is called with the augmented batch; a second call of this function
     takes the place of the first. The draws are a function of `seed`, of `model.optimizer.iterations` and of the
     replica: others at each step of each epoch, and the same after a restart from a checkpoint. They are compiled as the
-    step is. A `train_step` of the model's own must step `model.optimizer`: where it steps another one, all draws are
-    alike (`augment_dataset` counts by itself). Nothing is said of float images in 0..1 given as (0, 255), as by
+    step is. A `train_step` of the model's own must step `model.optimizer`, else all draws would be alike
+    (`augment_dataset` counts by itself). Nothing is said of float images in 0..1 given as (0, 255), as by
     `augment_dataset`. Evaluation, validation and prediction augment nothing, and a saved model does not hold the op.
 
     Args:
@@ -113,8 +113,10 @@ def augment_training(
       op: see `augment_dataset`, and so for the others.
 
     Raises:
-      ConfigError, ValueError: as `augment_dataset`, the latter in `fit`. Under XLA a class number that is not in
-        0..K-1 cannot be refused; it makes the loss NaN.
+      ConfigError, ValueError: as `augment_dataset`, the latter in `fit`.
+      tf.errors.InvalidArgumentError: in `fit`, where a class number is not in 0..K-1, or a step leaves
+        `model.optimizer.iterations` as they are and the optimizer does not scale the loss. Under XLA neither can be
+        refused; such a class number makes the loss NaN.
 
     Example:
       >>> from tfaug import augment
@@ -135,8 +137,11 @@ def augment_training(
         _check_images(images, value_range)
         _check_counted(model.optimizer)
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        step_seed = rng.fold_in(rng.fold_in(start, tf.convert_to_tensor(model.optimizer.iterations)), replica)
-        return own_step(_augmented(op, images, labels, step_seed, num_classes, value_range))
+        step = tf.convert_to_tensor(model.optimizer.iterations)
+        step_seed = rng.fold_in(rng.fold_in(start, step), replica)
+        logs = own_step(_augmented(op, images, labels, step_seed, num_classes, value_range))
+        _check_stepped(model, step)
+        return logs
 
     train_step.own_step = own_step  # type: ignore[attr-defined]
     model.train_step = train_step
@@ -155,6 +160,18 @@ def _check_counted(optimizer: Any) -> None:
             f"augment_training is given gradient_accumulation_steps={steps}, which counts them as one; allowed: "
             "None, or augment_dataset"
         )
+
+
+def _check_stepped(model: tf.keras.Model, step: tf.Tensor) -> None:
+    """Lets a training step fail after which the optimizer's iterations are those before it, `step`."""
+    if hasattr(model.optimizer, "inner_optimizer"):
+        return  # it scales the loss, and takes no step where that overflows
+    tf.debugging.assert_greater(
+        tf.convert_to_tensor(model.optimizer.iterations),
+        step,
+        f"augment_training goes by {type(model).__name__}.optimizer.iterations, which this train_step does not move, "
+        "so that all draws would be alike; allowed: one that steps model.optimizer; or augment_dataset",
+    )
 
 
 def _seeds(seed: int) -> tf.data.Dataset:
