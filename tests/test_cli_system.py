@@ -9,6 +9,7 @@ import io
 import os
 import pathlib
 import resource
+import socket
 import subprocess
 import sys
 import types
@@ -365,7 +366,7 @@ def test_a_reader_who_has_gone_is_no_error(run, command, monkeypatch, arguments)
         command(lambda: print("a line", flush=True))
     with closed_pipe() as stream:
         monkeypatch.setattr(sys, "stdout", stream)
-        assert run(*arguments)[0] == 141
+        assert run(*arguments) == (141, "")
         stream.flush()  # as the interpreter does at its end
 
 
@@ -374,6 +375,23 @@ def test_a_complaint_that_nobody_reads_is_no_error_either(run, monkeypatch) -> N
         monkeypatch.setattr(sys, "stderr", stream)
         assert run("no command")[0] == 141
         stream.flush()
+
+
+def write_to_a_socket() -> None:
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    with ours:
+        ours.sendall(b"a line")
+
+
+def test_another_broken_pipe_than_that_of_an_output_is_one_line(run, command, monkeypatch) -> None:
+    command(write_to_a_socket)
+    status, said = run("try")
+    assert status == 1 and said.startswith("tfaug: ") and said.count("\n") == 1
+    assert os.strerror(errno.EPIPE) in said and "connection" in said and "free space" not in said
+    with open("/dev/null", "w") as stream:  # an output with a descriptor
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert run("try")[0] == 1
 
 
 def test_an_output_on_a_full_disk_is_an_error(run, monkeypatch) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import importlib
 import os
+import select
 import sys
 from collections.abc import Sequence
 
@@ -90,10 +91,8 @@ def _main(arguments: Sequence[str] | None) -> int:
     except (ConfigError, MissingExtra, flags.Error) as error:
         print(f"tfaug: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        raise
     except Exception as error:
-        if not _is_of_the_system(error):
+        if not _is_of_the_system(error) or (isinstance(error, BrokenPipeError) and _reader_is_gone()):
             raise
         return _fail(error)
     except KeyboardInterrupt:
@@ -104,6 +103,8 @@ def _main(arguments: Sequence[str] | None) -> int:
 def _fail(error: Exception) -> int:
     """Says in one line what the system refused, and returns the exit status."""
     advice = "; see to the path, its permissions and the free space: the same command goes on where it can"
+    if isinstance(error, ConnectionError):
+        advice = "; another process, or a connection to one, has ended: the same command goes on where it can"
     if isinstance(error, OSError) and error.errno is None:
         advice = ""  # the error is our own, or a library's, and says it all
     print(f"tfaug: {files.one_line(error)}{advice}", file=sys.stderr)
@@ -119,6 +120,15 @@ def _is_of_the_system(error: Exception) -> bool:
         return False
     known = isinstance(error, (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.PermissionDeniedError))
     return known or any(f"; {os.strerror(number)}" in error.message for number in errno.errorcode)
+
+
+def _reader_is_gone() -> bool:
+    """Whether nobody reads one of the outputs any more: the error of a broken pipe does not say which one it was."""
+    polled = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # a stream without a descriptor
+            polled.register(stream.fileno(), 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in polled.poll(0))
 
 
 def _drop_output() -> None:
