@@ -28,9 +28,10 @@ _still_awaited = set(_AWAITED)
 
 
 def _import_layers(imported: types.ModuleType) -> None:
-    """Imports the layers if TensorFlow is imported and nothing that they need is still being imported."""
+    """Imports the layers if TensorFlow has found its Keras and nothing that they need is still being imported."""
     _still_awaited.discard(imported.__name__)
-    if "tensorflow" in sys.modules and not _still_awaited & sys.modules.keys():
+    loaded = sys.modules.keys()
+    if "tensorflow" in loaded and {"keras", "tf_keras"} & loaded and not _still_awaited & loaded:
         importlib.import_module("tfaug.augment.layers")
 
 
