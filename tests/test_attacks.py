@@ -10,8 +10,8 @@ import scipy.special
 import tensorflow as tf
 
 from tfaug.config import ConfigError
-from tfaug.evaluate.attacks import ATTACKS, FGSM, PGD
-from tfaug.evaluate.predict import EvaluateConfig
+from tfaug.evaluate import EvaluateConfig
+from tfaug.evaluate.attacks import ATTACKS, FGSM, PGD, Attack, name_attacks
 
 SHAPE = (3, 4, 2)
 EPSILON = 8 / 255
@@ -71,8 +71,8 @@ def blobs() -> Blobs:
 
 
 def test_table_of_attacks_is_complete():
-    assert ATTACKS == {"fgsm": FGSM, "pgd": PGD}
-    assert {name: attack.name for name, attack in ATTACKS.items()} == {"fgsm": "fgsm", "pgd": "pgd"}
+    assert ATTACKS == {"FGSM": FGSM, "PGD": PGD}
+    assert set(ATTACKS.values()) == {type(attack) for attack in ALL}
 
 
 def test_fgsm_on_a_two_class_linear_model_is_its_closed_form():
@@ -299,6 +299,53 @@ def test_numbers_are_keyword_only():
         FGSM(0.1)  # type: ignore[misc]
 
 
-def test_two_attacks_of_one_name_are_refused():
-    with pytest.raises(ConfigError, match="fgsm, fgsm; allowed: each name once"):
-        EvaluateConfig(attacks=(FGSM(), FGSM(epsilon=0.1)))
+def titles(*attacks: Attack) -> dict[str, str]:
+    return {name: title for name, (title, _) in name_attacks(attacks).items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Blur(Attack):
+    sigma_px: float = 0.5
+    kind: str = "box"
+
+
+def test_an_attack_that_is_alone_of_its_class_keeps_its_name():
+    assert titles(FGSM(), PGD(epsilon=4 / 255), Blur()) == {"fgsm": "FGSM", "pgd": "PGD", "blur": "Blur"}
+    assert titles() == {}
+
+
+def test_several_of_a_class_are_named_by_what_they_differ_in():
+    assert titles(PGD(epsilon=4 / 255), FGSM(), PGD()) == {
+        **{"pgd_4_255": "PGD 4/255", "fgsm": "FGSM"},
+        **{"pgd_8_255": "PGD 8/255"},
+    }
+    assert titles(PGD(num_steps=3), PGD(random_start=True)) == {
+        "pgd_num_steps_3_random_start_no": "PGD num steps 3, random start no",
+        "pgd_num_steps_10_random_start_yes": "PGD num steps 10, random start yes",
+    }
+    assert list(titles(Blur(0.5), Blur(1.5, "a/b"))) == ["blur_sigma_px_0_5_kind_box", "blur_sigma_px_1_5_kind_a_b"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Misnamed(Attack):
+    name = "../x"
+
+
+@dataclasses.dataclass(frozen=True)
+class Clean(Attack):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("attacks", "message"),
+    [
+        ((FGSM(), FGSM()), r"two attacks are named fgsm: FGSM\(.*; allowed: each once"),
+        ((Blur(kind="a b"), Blur(kind="a/b")), "two attacks are named blur_kind_a_b"),
+        ((Misnamed(),), r"Misnamed.name is '\.\./x'; allowed: letters, digits and underscores"),
+        ((Clean(),), "Clean.name is 'clean'; allowed: .* but 'clean'"),
+        ((FGSM,), r"EvaluateConfig.attacks\[0\] is .*FGSM'>: it is a class; write FGSM\(\)"),
+    ],
+)
+def test_attacks_that_cannot_be_named_are_refused(attacks, message):
+    with pytest.raises(ConfigError, match=message):
+        EvaluateConfig(attacks=attacks)

@@ -136,6 +136,33 @@ def test_every_op_has_a_counterpart_or_is_refused_by_name(name: str) -> None:
         assert images.shape[1:] == (16, 12, 3) and labels.shape[1] == 8
 
 
+@pytest.mark.parametrize(
+    "op",
+    [
+        augment.AutoContrast(),
+        augment.Brightness((0.2, 0.2)),
+        augment.Contrast((0.3, 0.3)),
+        augment.CropAndResize((9, 7), (1, 1), (1, 1)),
+        augment.Desaturate((0.4, 0.4)),
+        augment.GaussianFilter((3, 5), (1.2, 1.2)),
+        augment.Grayscale(),
+        augment.Posterize(3),
+        augment.Rotate((40, 40), fill_mode="constant", fill=7),
+        augment.Smooth((0.7, 0.7)),
+        augment.Solarize((90, 90), (20, 20)),
+        augment.Translate((0.2, 0.2), (-0.1, -0.1), "nearest"),
+        augment.Zoom((0.3, 0.3), (-0.2, -0.2), fill_mode="wrap"),
+    ],
+    ids=lambda op: type(op).__name__,
+)
+def test_an_op_that_is_a_layer_of_kerascv_makes_of_a_constant_strength_the_same(op: augment.Augmentation) -> None:
+    generator = np.random.default_rng(0)
+    images = np.repeat(np.repeat(generator.integers(0, 256, [4, 4, 3, 3], np.uint8), 4, axis=1), 4, axis=2)
+    theirs = keras_cv_pipeline(op)(tf.constant(images))[0].numpy()
+    difference = np.abs(op(tf.constant(images), seed=1).numpy() - theirs)
+    assert np.median(difference) <= 1 and (difference <= 2).mean() > 0.9
+
+
 def test_an_op_that_kerascv_lacks_is_refused() -> None:
     @dataclasses.dataclass(frozen=True)
     class Unknown(augment.Augmentation):

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 import tfaug
 from tests import tiny
-from tests.test_augment_conformance import NUM_CLASSES, OPS, PIXEL_OPS, PROGRESS, SEED, make_batch
+from tests.test_augment_conformance import KINDS, NUM_CLASSES, OPS, PIXEL_OPS, PROGRESS, SEED, make_batch
 from tfaug import augment, losses, rng
 from tfaug.augment import Augmentation, Batch, layers
 from tfaug.schedules import Progress, Visit
@@ -31,7 +31,7 @@ MIXES_LABELS: dict[str, Augmentation] = {
     "SumAug": augment.SumAug(k=2),
     "Compose": augment.compose([augment.Flip(), augment.SumAug(k=2), augment.CutMix()]),
 }
-LEAVES_LABELS = (*PIXEL_OPS, "SamplePairing")
+LEAVES_LABELS = [name for name in (*PIXEL_OPS, "SamplePairing") if name in KINDS]
 MIXING_LAYERS: dict[str, Callable[[], Any]] = {
     "Augment": functools.partial(layers.Augment, "Flip() + Mixup()"),
     "CutMix": layers.CutMix,

@@ -136,7 +136,7 @@ def test_a_peer_that_fails_is_named_and_the_rest_goes_on(monkeypatch: pytest.Mon
     def fail(images: np.ndarray) -> list[timing.Engine]:
         raise RuntimeError("no such kernel")
 
-    def find(case: augmenting.Case, images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    def find(case: augmenting.BenchCase, images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         steady = timing.Engine("tfaug", "host", {"a setting": lambda: timing.Timer(lambda num: 0.5 * num)})
         return {"tfaug": lambda: [steady], "kornia": lambda: fail(images)}
 
@@ -476,8 +476,8 @@ def test_the_page_has_a_place_for_every_table() -> None:
         (["speed"], "got 'speed'"),
         (["augment", "--sizes=8"], "--sizes=8; allowed"),
         (["augment", "--engines=tfaug,torchvision"], "--engines has torchvision; allowed: tfaug"),
-        (["augment", "--ops=Equalize"], "--ops has Equalize; allowed: RandAugment"),
-        (["ops", "--ops=Equalize"], "--ops has Equalize; allowed: identity"),
+        (["augment", "--ops=Equalise"], "--ops has Equalise; allowed: RandAugment"),
+        (["ops", "--ops=Equalise"], "--ops has Equalise; allowed: identity"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: list[str], message: str) -> None:

@@ -21,10 +21,11 @@ import tqdm
 
 from tfaug import augment, cli
 from tfaug.config import ConfigError, fingerprint
-from tfaug.data import DataConfig, Split, copies, digits, load_data
+from tfaug.data import DataConfig, Digits, Npz, Split, Tfds, copies, load_data
 from tfaug.data.copies import NAMED, CopiesConfig, make_config, write_copies
+from tfaug.data.sources import digits
 
-DIGITS = DataConfig("digits")
+DIGITS = DataConfig(Digits())
 FLIP = "Flip(p=1.0)"
 
 
@@ -134,7 +135,7 @@ def test_blank_and_unchanged_copies_are_counted(tmp_path: pathlib.Path) -> None:
     images[1] = images[1][:, ::-1] // 2 + images[1] // 2
     images[1][:, 4:] = images[1][:, :4][:, ::-1]  # its own mirror image
     np.savez(tmp_path / "six.npz", images=images, labels=np.arange(6))
-    written = write_copies(make_config(FLIP, DataConfig(str(tmp_path / "six.npz"))), tmp_path / "out")
+    written = write_copies(make_config(FLIP, DataConfig(Npz(str(tmp_path / "six.npz")))), tmp_path / "out")
     assert written.metadata["splits"] == {
         "test": {"num_originals": 6, "num_copies": 6, "num_unchanged": 2, "num_blank": 1}
     }
@@ -144,14 +145,14 @@ def test_an_npz_file_is_one_part_with_its_own_ids_and_classes(tmp_path: pathlib.
     path = tmp_path / "second test.npz"
     images = np.arange(5 * 4 * 6, dtype=np.uint8).reshape(5, 4, 6, 1)
     np.savez(path, images=images, labels=np.array([0, 1, 2, 1, 0]), ids=np.array(list("abcde")))
-    written = write_copies(make_config(FLIP, DataConfig(str(path)), num_classes=4), tmp_path / "out")
+    written = write_copies(make_config(FLIP, DataConfig(Npz(path, num_classes=4))), tmp_path / "out")
     assert written.name == "second_test_flip_p1_0"
     assert written.metadata["source"] == "second test.npz"  # and not the folder, which differs between machines
     assert written.metadata["source_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     rows = _read(tmp_path / "out", written.name, "test")
     assert sorted(_texts(rows["original_id"])) == list("abcde")
     assert rows["label"].shape == (5, 4) and rows["image"].shape == (5, 4, 6, 1)
-    named = make_config(FLIP, DataConfig(str(path)), splits=("train",), name="other")
+    named = make_config(FLIP, DataConfig(Npz(path)), splits=("train",), name="other")
     assert list(write_copies(named, tmp_path / "out").metadata["splits"]) == ["train"]
 
 
@@ -166,7 +167,7 @@ def test_a_set_of_originals_needs_no_op(tmp_path: pathlib.Path) -> None:
 
 def test_copies_of_soft_labels_start_from_the_soft_labels(tmp_path: pathlib.Path) -> None:
     mixed = write_copies(make_config("CutMix()", DIGITS, splits=("test",), max_examples=64, name="mixed"), tmp_path)
-    config = make_config(FLIP, DataConfig(str(mixed.path)), splits=("test",))
+    config = make_config(FLIP, DataConfig(Tfds(str(mixed.path))), splits=("test",))
     assert config.dataset_name == "mixed_flip_p1_0"  # named by the set, not by the folders above it
     write_copies(config, tmp_path)
     before, after = (_read(tmp_path, name, "test") for name in ("mixed", "mixed_flip_p1_0"))
@@ -206,7 +207,9 @@ def test_no_two_blocks_copies_or_parts_share_their_draws(tmp_path: pathlib.Path,
     np.savez(tmp_path / "same.npz", images=np.repeat(image, 24, axis=0), labels=np.zeros(24, int))
     seen = []
     for part in ("train", "test"):
-        config = make_config("PadCrop()", DataConfig(str(tmp_path / "same.npz")), splits=(part,), copies=2, name=part)
+        config = make_config(
+            "PadCrop()", DataConfig(Npz(str(tmp_path / "same.npz"))), splits=(part,), copies=2, name=part
+        )
         write_copies(config, tmp_path / "out")
         images = _read(tmp_path / "out", part, part)["image"]
         seen += [block.tobytes() for block in np.split(images, 6)]
@@ -280,7 +283,6 @@ def test_a_written_set_is_never_overwritten(flipped: pathlib.Path) -> None:
         ({"splits": ("trian",)}, r"split is 'trian' \(did you mean 'train'\?\); allowed: train, validation, test"),
         ({"splits": ("test", "test")}, r"splits are test, test; allowed: each once"),
         ({"name": "Two words"}, r"name is 'Two words'; allowed: a-z, 0-9 and _"),
-        ({"num_classes": 3}, r"num_classes is 3; allowed: 0, because 'digits' states it"),
         ({"op": "Flop()"}, r"'Flop' is unknown"),
         ({"op": ""}, r"op is missing; allowed: as in .* RA\(1,20\)"),
         (
@@ -297,15 +299,16 @@ def test_a_wrong_setting_is_refused_with_what_is_allowed(wrong: dict[str, Any], 
 
 def test_what_does_not_fit_the_images_is_refused_before_anything_is_written(tmp_path: pathlib.Path) -> None:
     np.savez(tmp_path / "tiny.npz", images=np.zeros([4, 4, 4, 3], np.uint8), labels=np.arange(4))
-    data = DataConfig(str(tmp_path / "tiny.npz"))
+    data = DataConfig(Npz(str(tmp_path / "tiny.npz")))
     with pytest.raises(ConfigError, match=r"does not fit images \[4, 4, 3\]: .*translates by 6\.\d+ px"):
         write_copies(make_config("RandAugment(n=1, m=20)", data), tmp_path / "out")
-    with pytest.raises(ConfigError, match=r"num_classes is 3.* largest label 3|num_classes is 3; allowed: more"):
-        write_copies(make_config(FLIP, data, num_classes=3), tmp_path / "out")
-    with pytest.raises(ConfigError, match="allowed: one, because an .npz file is one part"):
-        make_config(FLIP, data, splits=("train", "test"))
+    with pytest.raises(ConfigError, match=r"num_classes is 3; allowed: more than the largest label, 3"):
+        few = dataclasses.replace(data.source, num_classes=3)
+        write_copies(make_config(FLIP, DataConfig(few)), tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"allowed: one, because Npz\(.*\) is one part"):
+        write_copies(make_config(FLIP, data, splits=("train", "test")), tmp_path / "out")
     with pytest.raises(ConfigError, match=r"unknown to tensorflow-datasets .*did you mean 'cifar10'"):
-        write_copies(make_config(FLIP, DataConfig("cifar1O", data_dir=str(tmp_path))), tmp_path / "out")
+        write_copies(make_config(FLIP, DataConfig(Tfds("cifar1O", str(tmp_path)))), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -333,7 +336,7 @@ _NAMED_OPS: dict[str, augment.Augmentation] = {
 
 @pytest.mark.parametrize("key", NAMED)
 def test_every_named_set_is_an_op_of_its_own_name(key: str) -> None:
-    config = make_config(key, DataConfig("mnist"))
+    config = make_config(key, DataConfig(Tfds("mnist")))
     named = NAMED[key]
     assert config.dataset_name == f"mnist_{named.name}"
     assert config.named == key and config.op == named.op
@@ -348,9 +351,11 @@ def test_names_are_found_however_they_are_spaced_and_say_what_differs() -> None:
     assert make_config("RA(1, 20)", DIGITS) == make_config("RA(1,20)", DIGITS)
     assert make_config("CM(0.5)", DIGITS) == make_config("CM(.5)", DIGITS)
     assert len({named.name for named in NAMED.values()}) == len(NAMED)
-    assert make_config("RandAugment(n=1, m=20)", DataConfig("cifar10")).dataset_name == "cifar10_randaugment_n1_m20"
-    assert make_config("CM(1)", DataConfig("cifar10_1/v6"), copies=3).dataset_name == "cifar10_1_v6_cm_alpha1_x3"
-    assert CopiesConfig(DataConfig("/x/10.npz"), FLIP).dataset_name == "set_10_flip_p1_0"
+    assert (
+        make_config("RandAugment(n=1, m=20)", DataConfig(Tfds("cifar10"))).dataset_name == "cifar10_randaugment_n1_m20"
+    )
+    assert make_config("CM(1)", DataConfig(Tfds("cifar10_1/v6")), copies=3).dataset_name == "cifar10_1_v6_cm_alpha1_x3"
+    assert CopiesConfig(DataConfig(Npz("/x/10.npz")), FLIP).dataset_name == "set_10_flip_p1_0"
 
 
 def test_the_command_line_writes_and_says_where(
@@ -378,7 +383,7 @@ def test_the_command_line_writes_and_says_where(
 
 def test_load_data_reads_soft_labels_and_the_named_validation_split(tmp_path: pathlib.Path) -> None:
     write_copies(make_config("CutMix()", DIGITS, max_examples=40, name="mixed"), tmp_path)
-    config = DataConfig("mixed", data_dir=str(tmp_path), validation_split="validation")
+    config = DataConfig(Tfds("mixed", str(tmp_path), validation_split="validation"))
     cold, warm = (load_data(config, cache_dir=tmp_path / "cache") for _ in range(2))
     for data in (cold, warm):
         for part in ("train", "validation", "test"):
@@ -396,17 +401,15 @@ def test_load_data_reads_soft_labels_and_the_named_validation_split(tmp_path: pa
 
 
 def test_copies_of_one_original_are_not_split_between_training_and_validation(flipped: pathlib.Path) -> None:
-    data = load_data(DataConfig("flipped", data_dir=str(flipped), validation_fraction=0.25))
+    data = load_data(DataConfig(Tfds("flipped", str(flipped)), validation_fraction=0.25))
     assert (len(data.train), len(data.validation)) == (90, 30)
     assert data.train.original_ids is not None and data.validation.original_ids is not None
     assert not set(data.train.original_ids) & set(data.validation.original_ids)
 
 
 def test_a_validation_split_must_exist_and_share_no_example(flipped: pathlib.Path) -> None:
-    with pytest.raises(ConfigError, match=r"validation_split is 'validation', but 'digits' has no such split"):
-        load_data(DataConfig(validation_split="validation"))
     with pytest.raises(ConfigError, match=r"train_split 'train' and validation_split 'train\[:9\]' share 9 examples"):
-        load_data(DataConfig("flipped", data_dir=str(flipped), validation_split="train[:9]"))
+        load_data(DataConfig(Tfds("flipped", str(flipped), validation_split="train[:9]")))
     # Without soft labels the rows are one-hot.
     train = load_data(DIGITS).train
     np.testing.assert_array_equal(train.label_rows(10), tf.one_hot(train.labels, 10).numpy())
@@ -424,7 +427,7 @@ def _shared(name: str) -> str:
 
 
 def test_ra_1_20_leaves_the_papers_share_of_cifar_images_blank(tmp_path: pathlib.Path) -> None:
-    data = DataConfig("cifar10", data_dir=_shared("cifar10"))
+    data = DataConfig(Tfds("cifar10", _shared("cifar10")))
     written = write_copies(make_config("RA(1,20)", data, splits=("test",), max_examples=1000), tmp_path)
     assert written.name == "cifar10_ra_n1_m20" and written.metadata["source"].startswith("cifar10/3.")
     # 18.8 % by the definition of the ops; 3.7 points are three deviations of 1,000 draws.
@@ -434,7 +437,7 @@ def test_ra_1_20_leaves_the_papers_share_of_cifar_images_blank(tmp_path: pathlib
 
 
 def test_the_saliency_sets_have_100_digits_and_ten_copies_of_each(tmp_path: pathlib.Path) -> None:
-    data = DataConfig("mnist", data_dir=_shared("mnist"))
+    data = DataConfig(Tfds("mnist", _shared("mnist")))
     erased = write_copies(make_config("saliency_erase", data), tmp_path)
     assert erased.name == "mnist_saliency_erase" and list(erased.metadata["splits"]) == ["train"]
     rows = _read(tmp_path, erased.name, "train")

@@ -19,18 +19,23 @@ from sklearn.svm import SVC
 
 from tfaug.config import ConfigError
 from tfaug.data import (
+    CorruptedDigits,
     DataConfig,
+    Digits,
     ImageData,
+    Npz,
     Split,
+    Tfds,
     balanced_subset,
-    digits,
     load,
     load_data,
     load_test_set,
-    shifted_description,
+    read_source,
     stratified_split,
     user_cache_dir,
 )
+from tfaug.data.sources import digits
+from tfaug.data.sources import tfds as tfds_source
 
 # ---------------------------------------------------------------------------------------------------- splits and orders
 
@@ -151,7 +156,7 @@ def test_num_train_examples_takes_a_balanced_subset_and_leaves_the_rest_alone(di
 
 
 def test_corrupted_digits_cost_a_plain_model_part_of_its_accuracy(digit_data: ImageData) -> None:
-    corrupted = load_test_set("digits_corrupted", like=digit_data)
+    corrupted = load_test_set(CorruptedDigits(), like=digit_data)
     assert corrupted.ids.tolist() == digit_data.test.ids.tolist()
     assert corrupted.labels.tolist() == digit_data.test.labels.tolist()
     model = SVC().fit(digit_data.train.images[..., 0].reshape(1293, -1) / 255.0, digit_data.train.labels)
@@ -219,39 +224,40 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return folder
 
 
-def test_the_first_examples_of_a_split_are_read_and_no_others(stored: pathlib.Path, decoded: list[str]) -> None:
-    splits, class_names, source = load.load_first("plain", 4, str(stored))
-    assert class_names == ("0", "1", "2") and source == "plain/1.0.0" and decoded == ["train[:4]"]
-    assert splits["train"].images[:, 0, 0, 0].tolist() == [0, 1, 2, 3] and splits["train"].labels.tolist() == [
-        0,
-        1,
-        2,
-        0,
-    ]
-    [(name, split)] = load.load_first("plain:1.0.0:test", 100, str(stored)).splits.items()
-    assert name == "test" and split.images[:, 0, 0, 0].tolist() == [*range(100, 109)]
+def test_the_first_records_of_a_split_are_read_and_no_others(
+    stored: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tfds_source, "POOL_SIZE", 4)
+    [(part, split)] = Tfds("plain", str(stored)).first(100).splits.items()
+    assert part == "train" and split.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3]  # of the classes 0, 1, 2, 0
+    assert Tfds("plain", str(stored)).first(2).splits["train"].ids.tolist() == ["train_00000", "train_00001"]
+    [(part, split)] = read_source("plain:1.0.0:test", data_dir=str(stored)).first(2).splits.items()
+    assert part == "test" and split.images[:, 0, 0, 0].tolist() == [100, 101]
     with pytest.raises(ConfigError, match=r"no split 'tset' \(did you mean 'test'\?\); allowed: train, test"):
-        load.load_first("plain:tset", 4, str(stored))
-    with pytest.raises(ConfigError, match=r"data set is ':test'; allowed: 'digits', a TFDS name"):
-        load.load_first(":test", 4, str(stored))
+        read_source("plain:tset", data_dir=str(stored)).first(4)
+
+
+def test_a_set_without_a_train_split_shows_its_first_one(tmp_path: pathlib.Path) -> None:
+    _store(tmp_path, "tests", {"test": _examples(3)})
+    assert list(Tfds("tests", str(tmp_path)).first(2).splits) == ["test"]
 
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The names of the splits that were decoded from records."""
     names: list[str] = []
-    decode = load._decode_split
+    decode = tfds_source._decode_split
 
     def spy(builder: Any, split: str, keys: Any) -> Split:
         names.append(split)
         return decode(builder, split, keys)
 
-    monkeypatch.setattr(load, "_decode_split", spy)
+    monkeypatch.setattr(tfds_source, "_decode_split", spy)
     yield names
 
 
 def test_a_prepared_set_without_builder_code_loads_in_the_order_of_its_records(stored: pathlib.Path) -> None:
-    data = load_data(DataConfig("plain", data_dir=str(stored), validation_fraction=0.2))
+    data = load_data(DataConfig(Tfds("plain", str(stored)), validation_fraction=0.2))
     assert (len(data.train), len(data.validation), len(data.test)) == (24, 6, 9)
     assert (data.image_shape, data.num_classes, data.class_names) == ((4, 5, 3), 3, ("0", "1", "2"))
     for split, name in ((data.train, "train"), (data.validation, "train"), (data.test, "test")):
@@ -265,32 +271,32 @@ def test_a_prepared_set_without_builder_code_loads_in_the_order_of_its_records(s
 def test_files_are_read_one_after_the_other(tmp_path: pathlib.Path) -> None:
     # TFDS would by default take turns of 16 examples between files.
     _store(tmp_path, "large", {"train": _examples(3), "test": _examples(50)}, per_file=20)
-    assert load_test_set("large", str(tmp_path)).images[:, 0, 0, 0].tolist() == list(range(50))
+    assert load_test_set(Tfds("large", str(tmp_path))).images[:, 0, 0, 0].tolist() == list(range(50))
 
 
 def test_the_folder_of_a_set_serves_as_its_name_and_tfds_data_dir_as_the_default(
     stored: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    by_folder = load_data(DataConfig(str(stored / "plain" / "1.0.0")))
+    by_folder = load_data(DataConfig(Tfds(str(stored / "plain" / "1.0.0"))))
     monkeypatch.setenv("TFDS_DATA_DIR", str(stored))
-    by_name = load_data(DataConfig("plain"))
+    by_name = load_data(DataConfig(Tfds("plain")))
     np.testing.assert_array_equal(by_folder.train.images, by_name.train.images)
 
 
 def test_a_set_with_one_split_is_cut_by_slices_that_may_not_overlap(stored: pathlib.Path) -> None:
     config: dict[str, Any] = {"name": "plain", "data_dir": str(stored), "train_split": "train[:18]"}
-    data = load_data(DataConfig(**config, test_split="train[18:]"))
+    data = load_data(DataConfig(Tfds(**config, test_split="train[18:]")))
     assert data.test.images[:, 0, 0, 0].tolist() == list(range(18, 30))
     assert data.test.ids[0] == "train[18:]_00000"
     with pytest.raises(ConfigError, match=r"'train\[:18\]' and test_split 'train\[17:\]' share 1 examples"):
-        load_data(DataConfig(**config, test_split="train[17:]"))
+        load_data(DataConfig(Tfds(**config, test_split="train[17:]")))
 
 
 def test_an_id_of_the_set_is_kept(tmp_path: pathlib.Path) -> None:
     rows = [{**row, "id": f"img{i * i}"} for i, row in enumerate(_examples(6))]
     _store(tmp_path, "named", {"train": rows, "test": rows[:3]}, features={"id": tfds.features.Text()})
-    assert load_test_set("named", str(tmp_path)).ids.tolist() == ["img0", "img1", "img4"]
-    assert load_test_set("named:train[4:]", str(tmp_path)).ids.tolist() == ["img16", "img25"]
+    assert load_test_set(Tfds("named", str(tmp_path))).ids.tolist() == ["img0", "img1", "img4"]
+    assert load_test_set(read_source("named:train[4:]", data_dir=str(tmp_path))).ids.tolist() == ["img16", "img25"]
 
 
 def test_a_prepared_version_is_used_before_anything_is_downloaded(
@@ -301,17 +307,17 @@ def test_a_prepared_version_is_used_before_anything_is_downloaded(
 
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", refuse)
     with pytest.raises(ConfigError, match=r"'mnist' is not in .* could not be downloaded \(OSError: no network here\)"):
-        load_data(DataConfig("mnist", data_dir=str(tmp_path)))
+        load_data(DataConfig(Tfds("mnist", str(tmp_path))))
     splits = {"train": _examples(9), "test": _examples(3)}
     _store(tmp_path, "mnist", splits, version="2.10.0")
     _store(tmp_path, "mnist", {**splits, "test": _examples(6)}, version="2.9.0")
-    assert len(load_data(DataConfig("mnist", data_dir=str(tmp_path))).test) == 3
+    assert len(load_data(DataConfig(Tfds("mnist", str(tmp_path)))).test) == 3
 
 
 def test_the_cache_answers_the_second_call_with_the_same_arrays(
     stored: pathlib.Path, tmp_path: pathlib.Path, decoded: list[str]
 ) -> None:
-    config = DataConfig("plain", data_dir=str(stored))
+    config = DataConfig(Tfds("plain", str(stored)))
     first = load_data(config, cache_dir=tmp_path / "new")
     assert decoded == ["train", "test"]
     second = load_data(config, cache_dir=tmp_path / "new")
@@ -351,10 +357,10 @@ def _other_key(path: pathlib.Path) -> None:
 def test_a_damaged_or_foreign_cache_is_made_again(
     damage: Any, stored: pathlib.Path, tmp_path: pathlib.Path, decoded: list[str]
 ) -> None:
-    wanted = load_test_set("plain:train", str(stored), cache_dir=tmp_path)
+    wanted = load_test_set(Tfds("plain", str(stored), test_split="train"), cache_dir=tmp_path)
     damage(tmp_path / "plain_1.0.0-train.npz")
     for _ in range(2):
-        again = load_test_set("plain:train", str(stored), cache_dir=tmp_path)
+        again = load_test_set(Tfds("plain", str(stored), test_split="train"), cache_dir=tmp_path)
         np.testing.assert_array_equal(again.images, wanted.images)
     assert decoded == ["train", "train"]
 
@@ -362,7 +368,7 @@ def test_a_damaged_or_foreign_cache_is_made_again(
 def test_a_cache_of_records_that_were_since_replaced_is_made_again(tmp_path: pathlib.Path, decoded: list[str]) -> None:
     for folder, first in (("a", 0), ("b", 50)):
         _store(tmp_path / folder, "same", {"train": _examples(6), "test": _examples(5 + (first > 0), first=first)})
-        got = load_test_set("same", str(tmp_path / folder), cache_dir=tmp_path / "cache")
+        got = load_test_set(Tfds("same", str(tmp_path / folder)), cache_dir=tmp_path / "cache")
         assert got.images[0, 0, 0, 0] == first
     assert decoded == ["test", "test"]
 
@@ -385,7 +391,7 @@ def test_images_that_are_not_uint8_of_one_size_are_refused(
     rows = [{"image": np.zeros(value, image.np_dtype), "label": 0}] * 3
     _store(tmp_path, "odd", {"train": rows, "test": rows}, features={"image": image})
     with pytest.raises(ConfigError, match=message):
-        load_data(DataConfig("odd", data_dir=str(tmp_path)))
+        load_data(DataConfig(Tfds("odd", str(tmp_path))))
 
 
 def test_examples_without_a_label_are_refused(tmp_path: pathlib.Path) -> None:
@@ -393,7 +399,7 @@ def test_examples_without_a_label_are_refused(tmp_path: pathlib.Path) -> None:
     rows[2]["label"] = -1
     _store(tmp_path, "hidden", {"test": rows})
     with pytest.raises(ConfigError, match=r"test has labels -1\.\.1; allowed: 0\.\.2 \(-1 means unlabelled\)"):
-        load_test_set("hidden", str(tmp_path))
+        load_test_set(Tfds("hidden", str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -404,12 +410,12 @@ def test_examples_without_a_label_are_refused(tmp_path: pathlib.Path) -> None:
         ("cifar10_1/v9", "data set 'cifar10_1/v9': .*BuilderConfig v9 not found"),
         ("plain:valid", r"no split 'valid'; allowed: train, test, or a slice"),
         ("plain:test[:0]", r"split 'test\[:0\]' is empty; allowed: 1 example or more"),
-        (":test", r"test set is ':test'; allowed: .* an \.npz file"),
+        (":test", r"data set is ':test'; allowed: digits, .* an \.npz file"),
     ],
 )
 def test_a_wrong_name_or_split_is_refused_with_what_is_allowed(spec: str, message: str, stored: pathlib.Path) -> None:
     with pytest.raises(ConfigError, match=message):
-        load_test_set(spec, str(stored))
+        load_test_set(read_source(spec, data_dir=str(stored)))
 
 
 @pytest.mark.parametrize(
@@ -420,8 +426,8 @@ def test_a_wrong_name_or_split_is_refused_with_what_is_allowed(spec: str, messag
         ({"validation_fraction": float("nan")}, r"DataConfig\.validation_fraction is nan"),
         ({"num_train_examples": -1}, r"DataConfig\.num_train_examples is -1; allowed: a whole number, 0 or more"),
         ({"split_seed": -1}, r"DataConfig\.split_seed is -1"),
-        ({"name": ""}, r"DataConfig\.name is ''"),
-        ({"name": "digits_corrupted"}, "a test set only"),
+        ({"source": "cifar10"}, r"DataConfig\.source is 'cifar10'; allowed: a source, as in Digits\(\)"),
+        ({"source": Digits}, r"DataConfig\.source is <class .*Digits'>.*; allowed: a source"),
     ],
 )
 def test_a_config_out_of_range_is_refused(wrong: dict[str, Any], message: str) -> None:
@@ -431,7 +437,7 @@ def test_a_config_out_of_range_is_refused(wrong: dict[str, Any], message: str) -
 
 def test_a_fraction_that_holds_nothing_out_is_refused(stored: pathlib.Path) -> None:
     with pytest.raises(ConfigError, match=r"validation_fraction is 0\.01 of 30 training examples: nothing to validate"):
-        load_data(DataConfig("plain", data_dir=str(stored), validation_fraction=0.01))
+        load_data(DataConfig(Tfds("plain", str(stored)), validation_fraction=0.01))
 
 
 def test_a_constant_channel_gets_a_deviation_to_divide_by() -> None:
@@ -462,11 +468,11 @@ def _npz(path: pathlib.Path, **changes: Any) -> str:
 
 
 def test_an_npz_test_set_is_read_as_it_is(tmp_path: pathlib.Path, digit_data: ImageData) -> None:
-    split = load_test_set(_npz(tmp_path / "mine.npz", labels=np.array([1, 2, 3, 9], np.uint8)), like=digit_data)
+    split = load_test_set(Npz(_npz(tmp_path / "mine.npz", labels=np.array([1, 2, 3, 9], np.uint8))), like=digit_data)
     np.testing.assert_array_equal(split.images.ravel(), np.arange(4 * 3072, dtype=np.uint8))
     assert (split.labels.dtype, split.labels.tolist()) == (np.int64, [1, 2, 3, 9])
     assert split.ids.tolist() == ["mine_00000", "mine_00001", "mine_00002", "mine_00003"]
-    named = load_test_set(_npz(tmp_path / "named.npz", ids=np.array(["a", "b", "c", "d"])))
+    named = load_test_set(Npz(_npz(tmp_path / "named.npz", ids=np.array(["a", "b", "c", "d"]))))
     assert named.ids.tolist() == ["a", "b", "c", "d"]
 
 
@@ -491,15 +497,15 @@ def test_an_npz_test_set_that_is_wrong_is_refused(
     changes: dict[str, Any], message: str, tmp_path: pathlib.Path, digit_data: ImageData
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        load_test_set(_npz(tmp_path / "wrong.npz", **changes), like=digit_data)
+        load_test_set(Npz(_npz(tmp_path / "wrong.npz", **changes)), like=digit_data)
 
 
 def test_an_npz_that_is_absent_or_no_npz_is_refused(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.npz does not exist; allowed"):
-        load_test_set(str(tmp_path / "absent.npz"))
+        load_test_set(Npz(str(tmp_path / "absent.npz")))
     (tmp_path / "text.npz").write_text("no zip")
     with pytest.raises(ConfigError, match=r"text\.npz cannot be read"):
-        load_test_set(str(tmp_path / "text.npz"))
+        load_test_set(Npz(str(tmp_path / "text.npz")))
 
 
 def test_a_test_set_of_other_classes_is_refused(tmp_path: pathlib.Path, digit_data: ImageData) -> None:
@@ -510,7 +516,7 @@ def test_a_test_set_of_other_classes_is_refused(tmp_path: pathlib.Path, digit_da
     }
     _store(tmp_path, "letters", {"test": rows}, features=features)
     with pytest.raises(ConfigError, match=r"classes a, b, c, ... \(10\); allowed: 0, 1, 2, ... \(10\), as in 'digits'"):
-        load_test_set("letters", str(tmp_path), like=digit_data)
+        load_test_set(Tfds("letters", str(tmp_path)), like=digit_data)
 
 
 @pytest.mark.parametrize(
@@ -530,8 +536,8 @@ def test_a_test_set_of_other_classes_is_refused(tmp_path: pathlib.Path, digit_da
         ("some/where/cifar10_1.npz", ["cifar10_1.npz", "file", "not known here"]),
     ],
 )
-def test_shifted_description_is_one_sentence_that_claims_no_more_than_is_known(spec: str, parts: list[str]) -> None:
-    sentence = shifted_description(spec)
+def test_a_description_is_one_sentence_that_claims_no_more_than_is_known(spec: str, parts: list[str]) -> None:
+    sentence = read_source(spec).describe()
     assert [part for part in parts if part not in sentence] == []
     assert sentence.endswith(".") and "\n" not in sentence and "/" not in sentence.replace("v4/", "")
 
@@ -559,7 +565,7 @@ def _sha256(array: np.ndarray) -> str:
 
 @pytest.fixture(scope="module")
 def cifar10_test() -> Split:
-    return load_test_set("cifar10", _tfds_dir("cifar10"))
+    return load_test_set(Tfds("cifar10", _tfds_dir("cifar10")))
 
 
 def test_cifar10_read_by_id_is_the_published_test_set_bit_for_bit(cifar10_test: Split) -> None:
@@ -583,7 +589,7 @@ def test_cifar10h_joined_by_id_has_the_labels_of_the_test_set(cifar10_test: Spli
 
 
 def test_cifar10_is_cut_in_three_and_takes_the_cinic10_sample_as_its_shifted_set(tmp_path: pathlib.Path) -> None:
-    config = DataConfig("cifar10", data_dir=_tfds_dir("cifar10"))
+    config = DataConfig(Tfds("cifar10", _tfds_dir("cifar10")))
     data = load_data(config, cache_dir=tmp_path)
     train, validation = data.train, data.validation
     assert np.bincount(train.labels).tolist() == [4500] * 10
@@ -598,11 +604,11 @@ def test_cifar10_is_cut_in_three_and_takes_the_cinic10_sample_as_its_shifted_set
     np.testing.assert_allclose(data.std, [0.2470, 0.2435, 0.2616], atol=1e-3)
     path = _shared_data() / "npz" / "cinic10_imagenet.npz"
     if path.is_file():
-        assert np.bincount(load_test_set(str(path), like=data).labels).tolist() == [200] * 10
+        assert np.bincount(load_test_set(Npz(str(path)), like=data).labels).tolist() == [200] * 10
 
 
 def test_cifar100_subset_of_unknown_builder_loads_the_published_test_set() -> None:
-    split = load_test_set("cifar100_subset", _tfds_dir("cifar100_subset"))
+    split = load_test_set(Tfds("cifar100_subset", _tfds_dir("cifar100_subset")))
     order = np.argsort(split.ids)
     assert _sha256(split.images[order]) == "4cb8e5d9309da489bf6b19cc10cd96c3ae6f8daf225380b605aaee4c0d6aee19"
     fine = split.labels[order].astype(np.uint8)  # the fine labels, not the 20 coarse ones
@@ -610,7 +616,7 @@ def test_cifar100_subset_of_unknown_builder_loads_the_published_test_set() -> No
 
 
 def test_mnist_gets_ids_from_the_order_of_reading() -> None:
-    split = load_test_set("mnist", _tfds_dir("mnist"))
+    split = load_test_set(Tfds("mnist", _tfds_dir("mnist")))
     assert split.images.shape == (10000, 28, 28, 1)
     assert split.ids.tolist() == [f"test_{i:05d}" for i in range(10000)]
     assert np.bincount(split.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]

@@ -19,9 +19,9 @@ from tfaug.config import ConfigError
 from tfaug.export import (
     INFO_FILE,
     WARMUP_FILE,
-    Choice,
     ExportConfig,
     ExportedModel,
+    ViewChoice,
     export_model,
     latest_version,
     load_exported,
@@ -72,7 +72,7 @@ def export(
     network: Network,
     bank: np.ndarray,
     config: ExportConfig = CONFIG,
-    choice: Choice | None = None,
+    choice: ViewChoice | None = None,
 ) -> pathlib.Path:
     return export_model(
         folder,
@@ -208,7 +208,7 @@ def test_mirror_answer_is_the_mean_of_two_plain_ones(exported):
 @pytest.mark.parametrize("default", ["plain", "mirror", "sum_aug"])
 def test_the_default_is_the_chosen_answer_and_sums_have_the_chosen_setting(tmp_path, network, bank, exported, default):
     config = dataclasses.replace(CONFIG, draws=(2, 4), weights=(0.3, 0.6))
-    model = load_exported(export(tmp_path / "m", network, bank, config, Choice(4, 0.6, default)))
+    model = load_exported(export(tmp_path / "m", network, bank, config, ViewChoice(4, 0.6, default)))
     images = make_images(7)
     answers = {name: model.predict({"images": images}, name)["probs"] for name in (default, "serving_default")}
     np.testing.assert_array_equal(answers["serving_default"], answers[default])
@@ -224,9 +224,9 @@ def test_several_settings_need_a_choice_and_a_mirror_default_needs_mirror_views(
     with pytest.raises(ValueError, match=r"no choice among draws \(2, 4\) and weights \(0\.6,\); allowed: one of each"):
         export(tmp_path / "m", network, bank, dataclasses.replace(CONFIG, draws=(2, 4)))
     with pytest.raises(ValueError, match="default is 'mirror' with mirror=False; allowed: plain, sum_aug"):
-        export(tmp_path / "m", network, bank, dataclasses.replace(CONFIG, mirror=False), Choice(4, 0.6, "mirror"))
-    with pytest.raises(ConfigError, match=r"Choice\.default is 'sum'.*allowed: plain, mirror, sum_aug"):
-        Choice(4, 0.6, "sum")
+        export(tmp_path / "m", network, bank, dataclasses.replace(CONFIG, mirror=False), ViewChoice(4, 0.6, "mirror"))
+    with pytest.raises(ConfigError, match=r"ViewChoice\.default is 'sum'.*allowed: plain, mirror, sum_aug"):
+        ViewChoice(4, 0.6, "sum")
     assert not (tmp_path / "m").exists()
 
 
@@ -394,12 +394,12 @@ def test_failed_export_leaves_nothing_behind(tmp_path, bank):
 
 
 def test_model_in_bfloat16_gives_float32_answers(tmp_path):
-    from tfaug.models import ModelConfig, build_model
+    from tfaug.models import LeNet, build_model
 
     shape = (28, 28, 1)
     images = np.random.default_rng(0).integers(0, 256, (6, *shape)).astype(np.uint8)
     settings: dict[str, Any] = {"image_shape": shape, "num_classes": 10, "mean": [0.5], "std": [0.3], "seed": 0}
-    model = build_model(ModelConfig("lenet"), precision="bf16", **settings)
+    model = build_model(LeNet(), precision="bf16", **settings)
     path = export_model(
         tmp_path,
         model,
@@ -410,7 +410,7 @@ def test_model_in_bfloat16_gives_float32_answers(tmp_path):
     )
     answer = load_exported(path).predict({"images": images}, "plain")
     assert answer["logits"].dtype == np.float32
-    full = build_model(ModelConfig("lenet"), precision="fp32", **settings)
+    full = build_model(LeNet(), precision="fp32", **settings)
     np.testing.assert_allclose(answer["probs"], tf.nn.softmax(full(images)), atol=0.02)
 
 

@@ -18,8 +18,8 @@ from tfaug.fingerprint import Case, make_batch, read_table, write_table
 
 TABLE = read_table()
 SEEDS = (0, 1, 2**40 + 7)
-# Compiled here; `tfaug fingerprint --check --xla` compiles all.
-COMPILED = ("CutMix()", "ElasticDistortion()", "GradualSumAug()", "ManifoldMixup()", "Mixup()", "RandAugment()")
+# Compiled here: no op of the conformance tables, which compile those; `tfaug fingerprint --check --xla` compiles all.
+COMPILED = ("ManifoldMixup()", "Mixup()")
 
 
 @functools.cache

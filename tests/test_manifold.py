@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfaug import rng
 from tfaug.augment import AUGMENTATIONS, Augmentation, ManifoldMixup
 from tfaug.config import ConfigError
-from tfaug.models import ModelConfig, StagedModel, build_model
+from tfaug.models import MODELS, ResNet, StagedModel, build_model
 from tfaug.schedules import Linear, Progress
 
 NUM, CLASSES = 6, 4
@@ -22,7 +22,7 @@ SHAPE = (NUM, 16, 12, 3)
 @functools.cache
 def network(name: str = "lenet", precision: str = "fp32") -> StagedModel:
     settings = dict(image_shape=SHAPE[1:], num_classes=CLASSES, mean=[0.4] * 3, std=[0.3] * 3)
-    return build_model(ModelConfig(name), **settings, precision=precision, seed=3)
+    return build_model(MODELS[name], **settings, precision=precision, seed=3)
 
 
 def images_and_labels() -> tuple[tf.Tensor, tf.Tensor]:
@@ -39,7 +39,7 @@ def choice_of(place: int, weight: float | np.ndarray) -> dict[str, tf.Tensor]:
 @functools.cache
 def forward_under_xla(op: ManifoldMixup):
     function = functools.partial(op.forward, network(), training=False)
-    return tf.function(function, jit_compile=True)
+    return tf.function(function, jit_compile=True, autograph=False)
 
 
 WEIGHTS = np.array([0.25, 0.5, 1.0, 0.0, 0.75, 0.125])
@@ -83,7 +83,7 @@ def test_a_weight_of_one_is_the_network_as_it_is(precision: str) -> None:
     images, labels = images_and_labels()
     plain, mixed = (
         build_model(
-            ModelConfig("resnet20"),
+            ResNet(20),
             image_shape=SHAPE[1:],
             num_classes=CLASSES,
             mean=[0.4] * 3,

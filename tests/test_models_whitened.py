@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfaug.models import ModelConfig, StagedModel, build_model
+from tfaug.models import MODELS, StagedModel, build_model
 from tfaug.models.whitened import IdentityFirst
 
 MEAN, STD = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
@@ -14,7 +14,7 @@ MEAN, STD = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
 
 def build(name: str = "whitened_small", seed: int = 0) -> StagedModel:
     settings = dict(image_shape=(32, 32, 3), num_classes=10, mean=MEAN, std=STD, precision="fp32", seed=seed)
-    return build_model(ModelConfig(name), **settings)
+    return build_model(MODELS[name], **settings)
 
 
 def smooth_images(num: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Predictions through an endpoint: what is asked, what is written, when it is asked again; the gap of two sets."""
+"""Predictions and features: what is asked of an endpoint, what is written, and when it is made again."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ import pytest
 import scipy.special
 import scipy.stats
 import tensorflow as tf
-from tfaug.serving.client import start_server
+from tfaug.serving.client import Client, start_server
 
-from tfaug.config import ConfigError, override
+from tfaug.config import ConfigError
 from tfaug.data.split import Split, stratified_subset
-from tfaug.evaluate.attacks import FGSM, PGD
-from tfaug.evaluate.predict import EvaluateConfig, Predictions, evaluate_models, predict_set, read_predictions
+from tfaug.evaluate import FGSM, PGD, Attack, Context, EvaluateConfig, WriteFeatures
+from tfaug.evaluate.base import measure
+from tfaug.evaluate.context import Served
+from tfaug.evaluate.predict import predict_set
+from tfaug.experiment import CLASSES
 from tfaug.export import ExportConfig, export_model, load_exported
+from tfaug.expressions import override
+from tfaug.models import LeNet, build_model
+from tfaug.predictions import Predictions, read_features, read_predictions
+from tfaug.workdir import Row, Workdir
 
 SHAPE = (4, 4, 1)
 NUM_CLASSES = 3
@@ -123,6 +130,10 @@ def test_same_key_is_asked_once_and_any_change_is_asked_again(tmp_path):
     ask(client, make_split(5), path, mode="sum_aug", weights_sha256="ba2")
     assert len(client.asked) == 5
     assert len(read_predictions(path).labels) == 5
+    relabelled = dataclasses.replace(make_split(5), labels=np.zeros(5, np.int64))
+    assert ask(client, relabelled, path, mode="sum_aug", weights_sha256="ba2").labels.tolist() == [0] * 5
+    renamed = dataclasses.replace(relabelled, ids=np.array(list("abcde")))
+    assert ask(client, renamed, path, mode="sum_aug", weights_sha256="ba2").ids.tolist() == list("abcde")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
@@ -131,7 +142,7 @@ def test_half_a_file_is_not_taken_for_a_whole_one(tmp_path, share):
     ask(client, split, path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(ValueError, match=r"p\.npz is not a whole file of predictions"):
+    with pytest.raises(ValueError, match=r"p\.npz is not a whole file of probs, logits, labels, ids and key"):
         read_predictions(path)
     ask(client, split, path)
     assert len(client.asked) == 2
@@ -206,12 +217,17 @@ def test_subset_keeps_the_class_shares_and_follows_its_seed():
 def test_settings_are_read_from_the_command_line_and_refused_out_of_range():
     config = override(EvaluateConfig(), "attacks.1.num_steps=3")
     assert config.attacks == (FGSM(), PGD(num_steps=3))
+    config = override(EvaluateConfig(), "attacks=(PGD(epsilon=4/255), PGD(epsilon=8/255))", CLASSES)
+    assert config.attacks == (PGD(epsilon=4 / 255), PGD(epsilon=8 / 255))
+    config = override(EvaluateConfig(), "evaluators.4=WriteFeatures(('stage1',))", CLASSES)
+    assert config.evaluators == (*EvaluateConfig().evaluators, WriteFeatures(("stage1",)))
     for setting in (
         "num_attack_examples=0",
         "num_sum_aug_examples=0",
         "batch_size=0",
         "seed=-1",
         "attacks.0.epsilon=2",
+        "evaluators=Digits()",
     ):
         with pytest.raises(ConfigError, match="allowed: "):
             override(EvaluateConfig(), setting)
@@ -222,7 +238,7 @@ def test_settings_are_read_from_the_command_line_and_refused_out_of_range():
 
 @dataclasses.dataclass(frozen=True)
 class Endpoint:
-    target: str
+    client: Client
     models: dict[str, ColumnModel]
     paths: dict[str, pathlib.Path]
 
@@ -243,132 +259,157 @@ def endpoint(tmp_path_factory):
         )
         for name, model in models.items()
     }
-    with start_server({name: str(folder / name) for name in models}) as server:
-        yield Endpoint(server.grpc_target, models, paths)
+    with start_server({name: str(folder / name) for name in models}) as server, Client(server.grpc_target) as client:
+        yield Endpoint(client, models, paths)
 
 
-def evaluate(endpoint: Endpoint, out_dir: pathlib.Path, **changes):
+CONFIG = EvaluateConfig(attacks=(FGSM(epsilon=0.1), PGD(epsilon=0.1)), num_attack_examples=15, batch_size=10)
+WEIGHTS = {"sharp": "aa", "soft": "bb"}
+
+
+def begun(folder: pathlib.Path) -> Workdir:
+    (folder / "run").mkdir(exist_ok=True)
+    (folder / "run" / "config.json").write_text("{}")
+    return Workdir(folder / "run")
+
+
+def context(endpoint: Endpoint, folder: pathlib.Path, config: EvaluateConfig = CONFIG, **changes) -> Context:
+    models = changes.pop("models", endpoint.models)
+    weights, sums = changes.pop("weights", WEIGHTS), changes.pop("sum_aug", {name: {"num_draws": 3} for name in models})
     arguments = {
-        "endpoint_target": endpoint.target,
-        "models": endpoint.models,
-        "test": make_split(45, seed=1),
-        "shifted": make_split(12, seed=2),
-        "config": EvaluateConfig(attacks=(FGSM(epsilon=0.1), PGD(epsilon=0.1)), num_attack_examples=15, batch_size=10),
-        "out_dir": out_dir,
-        "weights_sha256": {"sharp": "aa", "soft": "bb"},
+        "served": {name: Served(weights[name], lambda name=name: models[name], "fp32", sums[name]) for name in models},
+        "sets": {"test": make_split(45, seed=1), "shifted": make_split(12, seed=2)},
+        "connect": lambda: endpoint.client,
         "attacked": ("sharp",),
         "progress": False,
         **changes,
     }
-    return evaluate_models(**arguments)
+    return Context(begun(folder), config, **arguments)
+
+
+def evaluate(endpoint: Endpoint, folder: pathlib.Path, config: EvaluateConfig = CONFIG, **changes) -> list[Row]:
+    return measure(config.evaluators, context(endpoint, folder, config, **changes))
 
 
 @pytest.fixture(scope="module")
 def evaluated(endpoint, tmp_path_factory):
-    out_dir = tmp_path_factory.mktemp("run") / "predictions"
-    return out_dir, evaluate(endpoint, out_dir)
+    folder = tmp_path_factory.mktemp("evaluated")
+    return folder, evaluate(endpoint, folder)
 
 
 def snapshot(folder: pathlib.Path) -> dict[str, tuple[int, bytes]]:
+    folder = folder / "run/predictions"
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
+def copy(evaluated: tuple[pathlib.Path, list[Row]], folder: pathlib.Path, *left_out: str) -> None:
+    for path, (_, content) in snapshot(evaluated[0]).items():
+        if path not in left_out:
+            target = folder / "run/predictions" / path
+            target.parent.mkdir(exist_ok=True, parents=True)
+            target.write_bytes(content)
+
+
+def held(folder: pathlib.Path, name: str) -> Predictions:
+    return read_predictions(folder / "run/predictions" / f"{name}.npz")
+
+
 @pytest.mark.parametrize("name", ["test", "shifted"])
 def test_an_empty_set_is_refused_by_name(tmp_path, name):
-    arguments = {"test": make_split(3), "shifted": make_split(3), name: make_split(3).take(np.arange(0))}
+    sets = {"test": make_split(3), "shifted": make_split(3), name: make_split(3).take(np.arange(0))}
     with pytest.raises(ValueError, match=f"the {name} set has 0 images; allowed: 1 or more"):
-        evaluate_models(
-            endpoint_target="nobody",
-            models={},
-            **arguments,
-            config=EvaluateConfig(),
-            out_dir=tmp_path,
-            weights_sha256={},
-            attacked=(),
-        )
+        Context(Workdir(tmp_path), CONFIG, {}, sets, lambda: None)
 
 
-def test_every_model_set_attack_and_mode_is_written(evaluated):
-    out_dir, info = evaluated
+def test_every_model_set_attack_and_mode_is_written_and_measured(evaluated):
+    folder, rows = evaluated
     clean = [f"{split}.clean.{mode}.npz" for split in ("test", "shifted") for mode in ("plain", "sum_aug")]
     attacked = [f"test.{attack}.{mode}.npz" for attack in ("fgsm", "pgd") for mode in ("plain", "sum_aug")]
-    assert set(snapshot(out_dir)) == {f"{name}/{file}" for name in ("sharp", "soft") for file in clean} | {
-        f"sharp/{file}" for file in attacked
-    }
-    assert info["test"] == {"num_examples": 45} and info["shifted"] == {"num_examples": 12}
-    assert info["attacks"]["pgd"]["num_steps"] == 10 and info["attacks"]["pgd"]["num_examples"] == 15
-    json.dumps(info)
+    expected = {f"{name}/{file}" for name in ("sharp", "soft") for file in clean} | {f"sharp/{f}" for f in attacked}
+    assert set(snapshot(folder)) == expected
+    accuracies = {f"{row.model}/{row.set}.{row.attack}.{row.mode}.npz" for row in rows if row.metric == "accuracy"}
+    assert accuracies == expected
+    assert {row.n for row in rows if row.attack == "pgd"} == {15}
 
 
 @pytest.mark.parametrize("name", ["sharp", "soft"])
-@pytest.mark.parametrize(("mode", "signature"), [("plain", "plain"), ("sum_aug", "sum_aug")])
-def test_endpoint_gives_what_the_saved_model_gives(endpoint, evaluated, name, mode, signature):
-    found = read_predictions(evaluated[0] / name / f"test.clean.{mode}.npz")
-    local = load_exported(endpoint.paths[name]).predict({"images": make_split(45, seed=1).images}, signature)
+@pytest.mark.parametrize("mode", ["plain", "sum_aug"])
+def test_endpoint_gives_what_the_saved_model_gives(endpoint, evaluated, name, mode):
+    found = held(evaluated[0], f"{name}/test.clean.{mode}")
+    local = load_exported(endpoint.paths[name]).predict({"images": make_split(45, seed=1).images}, mode)
     np.testing.assert_allclose(found.probs, local["probs"], atol=1e-6)
     np.testing.assert_allclose(found.logits, local["logits"], atol=1e-5)
-    assert found.key["weights_sha256"] == {"sharp": "aa", "soft": "bb"}[name]
+    assert found.key["weights_sha256"] == WEIGHTS[name]
 
 
 def test_attacked_predictions_are_those_of_the_local_models_attack(endpoint, evaluated):
-    out_dir, _ = evaluated
+    folder, _ = evaluated
     test = make_split(45, seed=1)
     subset = test.take(stratified_subset(test.labels, 15, seed=0))
     adversarial = FGSM(epsilon=0.1).attack(endpoint.models["sharp"], subset.images, subset.labels)
     exported = load_exported(endpoint.paths["sharp"])
-    for mode, signature in (("plain", "plain"), ("sum_aug", "sum_aug")):
-        found = read_predictions(out_dir / "sharp" / f"test.fgsm.{mode}.npz")
+    for mode in ("plain", "sum_aug"):
+        found = held(folder, f"sharp/test.fgsm.{mode}")
         np.testing.assert_array_equal(found.ids, subset.ids)
         np.testing.assert_array_equal(found.labels, subset.labels)
-        expected = exported.predict({"images": adversarial}, signature)["probs"]
-        np.testing.assert_allclose(found.probs, expected, atol=1e-5)
-    clean = read_predictions(out_dir / "sharp" / "test.clean.plain.npz")
-    attacked = read_predictions(out_dir / "sharp" / "test.fgsm.plain.npz")
-    assert (clean.probs.argmax(1) == clean.labels).mean() > 0.9
-    assert (attacked.probs.argmax(1) == attacked.labels).mean() < 0.2
+        np.testing.assert_allclose(found.probs, exported.predict({"images": adversarial}, mode)["probs"], atol=1e-5)
+    clean, attacked = held(folder, "sharp/test.clean.plain"), held(folder, "sharp/test.fgsm.plain")
+    assert clean.correct.mean() > 0.9
+    assert attacked.correct.mean() < 0.2
+
+
+def refuse(*_, **__):
+    raise AssertionError("asked or attacked again")
 
 
 def test_second_evaluation_asks_and_attacks_nothing_that_is_there(endpoint, evaluated, monkeypatch):
-    out_dir, info = evaluated
-    before = snapshot(out_dir)
-
-    def refuse(*_, **__):
-        raise AssertionError("attacked again")
-
+    folder, rows = evaluated
+    before = snapshot(folder)
     monkeypatch.setattr(FGSM, "attack", refuse)
     monkeypatch.setattr(PGD, "attack", refuse)
-    assert evaluate(endpoint, out_dir) == info
-    assert snapshot(out_dir) == before
+    assert evaluate(endpoint, folder, connect=refuse) == rows
+    assert snapshot(folder) == before
 
 
 def test_interrupted_evaluation_makes_only_what_is_missing(endpoint, evaluated, tmp_path):
-    before = snapshot(evaluated[0])
-    for path, (_, content) in before.items():
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        if path not in ("sharp/test.pgd.sum_aug.npz", "soft/shifted.clean.plain.npz"):
-            (tmp_path / path).write_bytes(content)
+    copy(evaluated, tmp_path, "sharp/test.pgd.sum_aug.npz", "soft/shifted.clean.plain.npz")
     kept = snapshot(tmp_path)
     evaluate(endpoint, tmp_path)
-    after = snapshot(tmp_path)
+    after, before = snapshot(tmp_path), snapshot(evaluated[0])
     assert {path: content for path, (_, content) in after.items()} == {path: c for path, (_, c) in before.items()}
     assert {path: after[path] for path in kept} == kept
 
 
+def test_other_attacks_ask_about_these_alone_and_leave_the_old_ones_unread(endpoint, evaluated, tmp_path):
+    copy(evaluated, tmp_path)
+    before = snapshot(tmp_path)
+    config = dataclasses.replace(CONFIG, attacks=(FGSM(epsilon=0.1), FGSM(epsilon=4 / 255)))
+    rows = evaluate(endpoint, tmp_path, config)
+    after = snapshot(tmp_path)
+    names = ("fgsm_0_1", "fgsm_4_255")
+    assert set(after) - set(before) == {f"sharp/test.{a}.{mode}.npz" for a in names for mode in ("plain", "sum_aug")}
+    assert {path: after[path] for path in before} == before
+    assert {row.attack for row in rows} == {"clean", *names}
+    stronger, weaker = (
+        next(row for row in rows if (row.attack, row.mode, row.metric) == (name, "plain", "accuracy")) for name in names
+    )
+    assert stronger.value < weaker.value
+
+
+def test_an_attack_of_other_settings_under_the_same_name_is_made_again(endpoint, evaluated, tmp_path):
+    copy(evaluated, tmp_path)
+    before = snapshot(tmp_path)
+    evaluate(endpoint, tmp_path, dataclasses.replace(CONFIG, attacks=(FGSM(epsilon=0.05), PGD(epsilon=0.1))))
+    changed = [path for path, content in snapshot(tmp_path).items() if content != before[path]]
+    assert changed == ["sharp/test.fgsm.plain.npz", "sharp/test.fgsm.sum_aug.npz"]
+
+
 def test_mirror_views_and_a_part_of_the_images_through_sums(endpoint, evaluated, tmp_path):
     config = EvaluateConfig(attacks=(FGSM(epsilon=0.1),), num_attack_examples=15, num_sum_aug_examples=6, batch_size=10)
-    settings = {name: {"num_draws": 3} for name in endpoint.models}
-    evaluate(endpoint, tmp_path, config=config, mirror=True, sum_aug=settings)
-    found = {
-        path: read_predictions(tmp_path / "sharp" / f"{path}.npz")
-        for path in (
-            "test.clean.plain",
-            "test.clean.mirror",
-            "test.clean.sum_aug",
-            "test.fgsm.plain",
-            "test.fgsm.sum_aug",
-        )
-    }
+    evaluate(endpoint, tmp_path, config, mirror=True)
+    names = ("test.clean.plain", "test.clean.mirror", "test.clean.sum_aug", "test.fgsm.plain", "test.fgsm.sum_aug")
+    found = {name: held(tmp_path, f"sharp/{name}") for name in names}
     assert [len(answers.ids) for answers in found.values()] == [45, 45, 6, 15, 6]
     # Two of each of the three classes; the attacked ones are the same images.
     assert np.bincount(found["test.clean.sum_aug"].labels).tolist() == [2, 2, 2]
@@ -377,42 +418,140 @@ def test_mirror_views_and_a_part_of_the_images_through_sums(endpoint, evaluated,
     local = load_exported(endpoint.paths["sharp"]).predict({"images": make_split(45, seed=1).images}, "mirror")
     np.testing.assert_allclose(found["test.clean.mirror"].probs, local["probs"], atol=1e-6)
     before = snapshot(tmp_path)
-    evaluate(endpoint, tmp_path, config=config, mirror=True, sum_aug={**settings, "sharp": {"num_draws": 4}})
+    evaluate(endpoint, tmp_path, config, mirror=True, sum_aug={"sharp": {"num_draws": 4}, "soft": {"num_draws": 3}})
     changed = [path for path, content in snapshot(tmp_path).items() if content != before[path]]
     assert changed == ["sharp/shifted.clean.sum_aug.npz", "sharp/test.clean.sum_aug.npz", "sharp/test.fgsm.sum_aug.npz"]
 
 
 def test_other_weights_are_asked_again(endpoint, evaluated, tmp_path):
-    for path, (_, content) in snapshot(evaluated[0]).items():
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).write_bytes(content)
-    evaluate(endpoint, tmp_path, weights_sha256={"sharp": "cc", "soft": "bb"}, attacked=())
-    assert read_predictions(tmp_path / "sharp" / "test.clean.plain.npz").key["weights_sha256"] == "cc"
+    copy(evaluated, tmp_path)
+    evaluate(endpoint, tmp_path, weights={"sharp": "cc", "soft": "bb"}, attacked=())
+    assert held(tmp_path, "sharp/test.clean.plain").key["weights_sha256"] == "cc"
+    assert held(tmp_path, "soft/test.clean.plain").key["weights_sha256"] == "bb"
 
 
 def test_endpoint_that_serves_another_model_is_refused(endpoint, tmp_path):
     models = {"sharp": ColumnModel(-0.4)}
     with pytest.raises(ValueError, match="'sharp' is not the model of this workdir: its probabilities differ by"):
         evaluate(endpoint, tmp_path, models=models)
-    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="'sharp' is not the model of this workdir: its probabilities differ by"):
+        context(endpoint, tmp_path, models=models).client.check(["sharp"])
+    assert not (tmp_path / "run/predictions").exists()
 
 
-def test_no_shifted_set_and_no_attack_is_a_clean_evaluation(endpoint, tmp_path):
+def test_one_set_and_no_attack_is_a_clean_evaluation(endpoint, tmp_path):
     config = EvaluateConfig(attacks=())
-    info = evaluate(
-        endpoint, tmp_path, models={"soft": endpoint.models["soft"]}, shifted=None, config=config, attacked=()
-    )
+    models, sets = {"soft": endpoint.models["soft"]}, {"test": make_split(45, seed=1)}
+    rows = evaluate(endpoint, tmp_path, config, models=models, sets=sets, attacked=())
     assert set(snapshot(tmp_path)) == {"soft/test.clean.plain.npz", "soft/test.clean.sum_aug.npz"}
-    assert info == {"test": {"num_examples": 45}, "shifted": None, "attacks": {}}
+    assert {row.metric for row in rows} == {"accuracy", "nll", "ece", "brier", "gain", "plain_accuracy"}
+
+
+def test_names_that_are_not_there_are_refused_with_near_ones(endpoint, tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"a model to attack is 'shrp' \(did you mean 'sharp'\?\); allowed: sharp, soft"
+    ):
+        context(endpoint, tmp_path, attacked=("shrp",))
+    given = context(endpoint, tmp_path)
+    for call, message in (
+        (lambda: given.predictions("hard", "test"), "the model is 'hard' .*; allowed: sharp, soft"),
+        (lambda: given.predictions("sharp", "tests"), "the set is 'tests' .*; allowed: test, shifted"),
+        (lambda: given.predictions("sharp", "test", "pdg"), "the attack is 'pdg' .*; allowed: clean, fgsm, pgd"),
+        (
+            lambda: given.predictions("sharp", "test", mode="mirrored"),
+            "the mode is 'mirrored' .*; allowed: plain, mirror, s",
+        ),
+        (lambda: given.network("hard"), "the model is 'hard'"),
+        (lambda: given.split("tests"), "the set is 'tests'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            call()
+
+
+def test_what_is_not_asked_is_none(endpoint, tmp_path):
+    given = context(endpoint, tmp_path, connect=refuse)
+    assert given.predictions("soft", "test", "fgsm") is None  # not attacked
+    assert given.predictions("sharp", "shifted", "fgsm") is None  # another set
+    assert given.predictions("sharp", "test", mode="mirror") is None
+    assert given.predictions("sharp", "test", "fgsm", "mirror") is None
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken(Attack):
+    kind: str
+
+    def attack(self, model_fn, images, labels, *, batch_size, progress):
+        made = images.astype(np.float32)
+        return {"double": made.astype(np.float64), "one less": made[1:], "NaN": made * np.nan, "dark": made - 300}[
+            self.kind
+        ]
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("kind", "message"),
     [
-        ({"attacked": ("hard",)}, "attacked does not fit models: hard; models: sharp, soft"),
-        ({"weights_sha256": {"sharp": "aa"}}, "weights_sha256 does not fit models: soft"),
+        ("double", r"the attack broken returned float64 \[15, 4, 4, 1\]; allowed: float32 \[15, 4, 4, 1\]"),
+        ("one less", r"returned float32 \[14, 4, 4, 1\]"),
+        ("NaN", r"returned pixels in nan\.\.nan; allowed: 0\.\.255"),
+        ("dark", r"returned pixels in -\d+\.\.-\d+; allowed: 0\.\.255"),
     ],
 )
-def test_names_that_do_not_fit_are_refused(endpoint, tmp_path, changes, message):
-    with pytest.raises(ValueError, match=message):
-        evaluate(endpoint, tmp_path, **changes)
+def test_an_attack_that_returns_no_images_is_refused(endpoint, tmp_path, kind, message):
+    given = context(endpoint, tmp_path, dataclasses.replace(CONFIG, attacks=(Broken(kind),)))
+    with pytest.raises(ConfigError, match=message):
+        given.predictions("sharp", "test", "broken")
+
+
+# -- features ------------------------------------------------------------------------------------------------------
+
+
+class Stages:
+    """Doubles, then sums over the columns; counts the images that it is asked about."""
+
+    stage_names = ("double", "sum")
+    num_asked = 0
+
+    def forward(self, images, stop):
+        self.num_asked += len(images)
+        doubled = 2 * tf.cast(images, tf.float32)
+        return doubled if stop == 1 else tf.cast(tf.reduce_sum(doubled, axis=2), tf.float64)
+
+
+def test_features_of_any_stage_are_written_once_beside_the_predictions(tmp_path):
+    network, split = Stages(), make_split(23)
+
+    def given(weights: str = "aa", split: Split = split, precision: str = "fp32") -> Context:
+        served = {"m": Served(weights, lambda: network, precision)}
+        return Context(begun(tmp_path), EvaluateConfig(batch_size=10), served, {"test": split}, refuse)
+
+    first = given().features("m", "test", "double")
+    np.testing.assert_array_equal(first.values, 2.0 * split.images)
+    second = given().features("m", "test", "sum")
+    np.testing.assert_array_equal(second.values, 2.0 * split.images.astype(np.float32).sum(axis=2))
+    assert (first.values.dtype, second.values.dtype, network.num_asked) == (np.float32, np.float32, 2 * 23)
+    written = read_features(tmp_path / "run/features/m/test.sum.npz")
+    np.testing.assert_array_equal(written.values, second.values)
+    assert written.ids.tolist() == split.ids.tolist() and written.labels.tolist() == split.labels.tolist()
+    assert written.key["weights_sha256"] == "aa" and written.key["stage"] == "sum"
+    assert list(WriteFeatures(("double", "sum")).rows(given())) == []
+    assert network.num_asked == 2 * 23
+    given(weights="bb").features("m", "test", "sum")
+    assert network.num_asked == 3 * 23
+    given(weights="bb", split=make_split(23, seed=1)).features("m", "test", "sum")
+    assert network.num_asked == 4 * 23
+    given(weights="bb", split=make_split(23, seed=1), precision="bf16").features("m", "test", "sum")
+    assert network.num_asked == 5 * 23
+    with pytest.raises(ConfigError, match=r"the stage of m is 'summ' \(did you mean 'sum'\?\); allowed: double, sum"):
+        given().features("m", "test", "summ")
+
+
+def test_features_of_a_networks_last_stage_are_its_logits(tmp_path):
+    settings = {"image_shape": (32, 32, 1), "mean": (0.4,), "std": (0.25,), "precision": "bf16", "seed": 0}
+    network = build_model(LeNet(), num_classes=3, **settings)
+    images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 1)).astype(np.uint8)
+    split = Split(images, np.arange(5) % 3, np.array(list("abcde")))
+    served = {"m": Served("aa", lambda: network)}
+    given = Context(begun(tmp_path), EvaluateConfig(batch_size=5), served, {"test": split}, refuse)
+    for stage in network.stage_names:
+        assert given.features("m", "test", stage).values.dtype == np.float32
+    np.testing.assert_array_equal(given.features("m", "test", "head").values, network(images, training=False).numpy())

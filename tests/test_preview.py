@@ -224,12 +224,12 @@ def test_a_tfds_set_is_shown_with_its_class_names():
 # -- the sheet -------------------------------------------------------------------------------------------------------
 
 
-def long_rows(num: int) -> list[sheet.Row]:
+def long_rows(num: int) -> list[sheet.SheetRow]:
     images = np.random.default_rng(0).integers(0, 256, [4, 16, 16, 3], np.uint8)
     caption = ["0.40 automobile", "+ 0.35 an extraordinarily long name of a class", "+ 0.20 c", "+ 0.05 d"]
     captions = [caption, caption[:1], ["$x$"], [*caption, *caption]]
     return [
-        sheet.Row(f"a rather long label of row {i} = 0.123456789", images, captions if i % 2 else ())
+        sheet.SheetRow(f"a rather long label of row {i} = 0.123456789", images, captions if i % 2 else ())
         for i in range(num)
     ]
 
@@ -237,7 +237,11 @@ def long_rows(num: int) -> list[sheet.Row]:
 @pytest.mark.parametrize(("num_rows", "image_px"), [(3, 16), (3, 200), (31, 48)])
 def test_nothing_lies_over_anything_else(num_rows, image_px):
     title = "RandAugment(n=2, m=9) + " * 8 + "Flip()"
-    blocks = [sheet.Block("", long_rows(1)), sheet.Block(title, long_rows(num_rows)), sheet.Block("x", long_rows(2))]
+    blocks = [
+        sheet.SheetBlock("", long_rows(1)),
+        sheet.SheetBlock(title, long_rows(num_rows)),
+        sheet.SheetBlock("x", long_rows(2)),
+    ]
     layout = sheet.lay_out("a data set of a very long name, " * 4, blocks, image_px)
     boxes = [(place.x, place.y, *place.pixels.shape[1::-1]) for place in layout.pictures]
     drawn = read(sheet.draw_sheet(layout, "png"))
@@ -261,7 +265,7 @@ def test_nothing_lies_over_anything_else(num_rows, image_px):
 def test_images_larger_than_their_place_are_shrunk():
     images = np.zeros([1, 100, 200, 3], np.uint8)
     images[:, :, 100:] = 200
-    layout = sheet.lay_out("", [sheet.Block("", [sheet.Row("a", images)])], 50)
+    layout = sheet.lay_out("", [sheet.SheetBlock("", [sheet.SheetRow("a", images)])], 50)
     assert layout.pictures[0].pixels.shape == (25, 50, 3)
     assert layout.pictures[0].pixels[:, 0].max() == 0 and layout.pictures[0].pixels[:, -1].min() == 200
 
@@ -269,11 +273,11 @@ def test_images_larger_than_their_place_are_shrunk():
 def test_a_sheet_refuses_wrong_rows_and_sizes():
     images = np.zeros([2, 8, 8, 3], np.uint8)
     with pytest.raises(ValueError, match=r"float32 .*allowed: uint8 \[N, H, W, C\]"):
-        sheet.lay_out("", [sheet.Block("", [sheet.Row("a", images.astype(np.float32))])])
+        sheet.lay_out("", [sheet.SheetBlock("", [sheet.SheetRow("a", images.astype(np.float32))])])
     with pytest.raises(ValueError, match="2 images, 1 captions"):
-        sheet.lay_out("", [sheet.Block("", [sheet.Row("a", images, [["b"]])])])
+        sheet.lay_out("", [sheet.SheetBlock("", [sheet.SheetRow("a", images, [["b"]])])])
     with pytest.raises(ValueError, match="allowed: 32768 px a side"):
-        sheet.lay_out("", [sheet.Block("", [sheet.Row("a", images)] * 40)], 1024)
+        sheet.lay_out("", [sheet.SheetBlock("", [sheet.SheetRow("a", images)] * 40)], 1024)
     with pytest.raises(ValueError, match="allowed: png, pdf, svg"):
         sheet.draw_sheet(sheet.Layout(10, 10, [], []), "jpg")
 
@@ -376,6 +380,16 @@ def test_a_wrong_sweep_is_refused(text, named):
             ["32768 px a side", "smaller image_px"],
         ),
         (["--op=Flip()", "--out=file/a.png"], ["--out=file/a.png cannot be written"]),
+        (["--phase=train", "--out=a.png"], ["--phase and --set", "--config=MODULE:FUNCTION"]),
+        (["--config=tests.tiny:run", "--op=Flip()", "--out=a.png"], ["--op and --config"]),
+        (
+            ["--config=tests.tiny:run", "--phase=trian", "--out=a.png"],
+            ["'trian' (did you mean 'train'?)", "train, refine"],
+        ),
+        (
+            ["--config=tests.tiny:run", "--phase=tutor/train", "--out=a.png"],
+            ["no training 'tutor'", "teacher, student"],
+        ),
     ],
 )
 def test_a_wrong_command_names_what_is_allowed_and_writes_nothing(run, tmp_path, monkeypatch, arguments, named):
@@ -396,6 +410,15 @@ def test_the_flags_reach_the_sheet(run, tmp_path):
     status, said, _ = run(*arguments, "--image_px=48", f"--out={out}")
     preview = Preview(("Flip(p=1)", "PadCrop(2)"), "photos", num_rows=2, num_columns=3, seed=5, image_px=48)
     assert status == 0 and said.strip() == str(out) and out.read_bytes() == draw_preview(preview)
+
+
+def test_a_phase_of_an_experiment_is_shown_on_its_data_at_its_middle(run, tmp_path):
+    out = tmp_path / "grid.png"
+    flags = ["--rows=1", "--columns=4", "--set", "phases.train.augment=CutMix(p=Linear(0, 1)) + Flip(1)"]
+    status, _, _ = run("--config=tests.tiny:run", "--phase=teacher/train", *flags, f"--out={out}")
+    op = parse_op("CutMix(p=Linear(0, 1)) + Flip(1)")
+    preview = Preview((op,), "digits", num_rows=1, num_columns=4, progress_at=0.5)
+    assert status == 0 and out.read_bytes() == draw_preview(preview)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(run, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from tests import tiny
 
 
 def test_the_five_lines_train_a_model_and_draw_anew_in_each_epoch():
-    (code,) = re.findall(r"```python\n(.*?)```", (tiny.ROOT / "README.md").read_text(), re.DOTALL)
+    code, _ = re.findall(r"```python\n(.*?)```", (tiny.ROOT / "README.md").read_text(), re.DOTALL)
     images = np.random.default_rng(0).integers(0, 256, [200, 32, 32, 3], np.uint8)
     model, found = tiny.recorder()
     exec(code, {"dataset": tf.data.Dataset.from_tensor_slices((images, np.arange(200) % 10)), "model": model})

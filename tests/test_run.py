@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import importlib.metadata
 import json
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -20,9 +23,14 @@ from tfaug import augment, metrics
 from tfaug.config import ConfigError
 from tfaug.data import DataConfig, load_data
 from tfaug.data.split import stratified_subset
+from tfaug.experiment import CLASSES, Experiment
 from tfaug.export import load_exported
+from tfaug.expressions import override
+from tfaug.models import LeNet
 from tfaug.run import Job
-from tfaug.schedules import Linear
+from tfaug.schedules import Constant, Linear
+from tfaug.train.phase import Phase
+from tfaug.workdir import Workdir, read_rows
 
 KEYS = (
     "teacher.test_accuracy",
@@ -99,18 +107,23 @@ def test_a_resumed_export_reads_what_was_chosen_for_the_same_weights(tmp_path, m
         return {"choice": {"num_draws": 8, "weight": 0.5, "default": "plain"}, "num_examples": 3}
 
     monkeypatch.setattr("tfaug.run.choose_test_time", choose)
-    job = Job(SimpleNamespace(path=tmp_path, config=SimpleNamespace(export=None)))
+    job = Job(Workdir(tmp_path / "run"), tiny.run())
     job.__dict__["data"] = SimpleNamespace(validation="validation images")
-    first = job._test_time("refine", "network", None, "f00")
-    assert job._test_time("refine", "network", None, "f00") == first
-    assert seen == [("network", "validation images", "refine")]
-    assert job._test_time("refine", "other", None, "ba2")["weights_sha256"] == "ba2"
-    assert len(seen) == 2
+    keys = [
+        {"weights_sha256": weights, "settings": settings}
+        for weights, settings in (("f0", "1"), ("ba", "1"), ("ba", "2"))
+    ]
+    for i, key in enumerate(keys, start=1):
+        first = job._test_time("refine", f"network {i}", None, key)
+        assert (
+            job._test_time("refine", "another", None, key) == first and first["weights_sha256"] == key["weights_sha256"]
+        )
+        assert len(seen) == i and seen[-1] == (f"network {i}", "validation images", "refine")
 
 
 def test_the_config_is_written_with_its_fingerprint_and_versions(whole):
     written = json.loads((whole / "config.json").read_text())
-    assert written["config"]["phases"][0]["augment"][1] == {
+    assert written["config"]["trainings"][0]["phases"][0]["augment"][1] == {
         **{"class": "SumAug", "k": 2},
         **{"coefficients": "mean", "alpha": 0.4, "single_label": False},
     }
@@ -195,7 +208,8 @@ def test_a_folder_with_somebodys_files_is_refused(tmp_path):
 def test_a_student_learns_from_the_teacher_of_another_workdir(whole, tmp_path):
     flags = ("--set", "deterministic=true", "--set", "phases.1.epochs=1")
     other = tmp_path / "other"
-    tiny.check_done(tiny.tfaug("train", other, *flags, "--set", f"student.teacher_workdir={whole}"))
+    asked = f'trainings.student.method.teacher=FromWorkdir("{whole}", "teacher")'
+    tiny.check_done(tiny.tfaug("train", other, *flags, "--set", asked))
     held = [json.loads((run / "student" / "result.json").read_text())["weights_sha256"] for run in (whole, other)]
     teachers = [json.loads((run / "teacher" / "result.json").read_text())["weights_sha256"] for run in (whole, other)]
     assert teachers[0] != teachers[1]
@@ -203,10 +217,11 @@ def test_a_student_learns_from_the_teacher_of_another_workdir(whole, tmp_path):
 
 
 def test_a_teacher_that_is_not_there_is_named(tmp_path):
-    refused = tiny.tfaug("train", tmp_path / "run", "--set", f"student.teacher_workdir={tmp_path / 'nobody'}")
+    asked = f'trainings.student.method.teacher=FromWorkdir("{tmp_path / "nobody"}")'
+    refused = tiny.tfaug("train", tmp_path / "run", "--set", asked)
     assert refused.returncode == 2
-    assert "nobody" in refused.stderr
-    assert not (tmp_path / "run" / "teacher").exists()
+    assert "nobody holds no run" in refused.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_serve_answers_until_it_is_stopped(whole):
@@ -237,6 +252,44 @@ def test_evaluate_asks_the_endpoint_it_is_given(whole, tmp_path):
     assert "127.0.0.1:1" in refused.stderr
 
 
+class InProcess:
+    """Answers as the endpoint of these exports would."""
+
+    def __init__(self, exports):
+        self.exports = exports
+
+    def predict(self, model, inputs, signature, **_):
+        return load_exported(self.exports[model]).predict(inputs, signature)
+
+
+def test_other_attacks_on_a_finished_run_train_nothing_and_stand_in_the_report(whole, tmp_path, monkeypatch):
+    workdir = tmp_path / "run"
+    shutil.copytree(whole, workdir)
+    kept = {path: path.read_bytes() for path in workdir.rglob("*") if path.suffix in (".npz", ".h5", ".pb")}
+    config = tiny.run()
+    for setting in ("deterministic=true", "evaluate.attacks=(PGD(epsilon=4/255, num_steps=2), PGD(num_steps=2))"):
+        config = override(config, setting, CLASSES)
+    monkeypatch.setattr("tfaug.run._client", lambda target, exports: contextlib.nullcontext(InProcess(exports)))
+    job = Job(Workdir(workdir), config)
+    job.workdir.begin(config)
+    job.evaluate()
+    job.report()
+    assert {path: path.read_bytes() for path in kept} == kept
+    old, new = summary_of(whole), summary_of(workdir)
+    assert [attack["title"] for attack in new["attacks"].values()] == ["PGD 4/255", "PGD 8/255"]
+    served = new["phases"]["train"]["served"]["plain"]
+    assert served["pgd_8_255_accuracy"] == old["phases"]["train"]["served"]["plain"]["pgd_accuracy"]
+    assert served["pgd_4_255_accuracy"] >= served["pgd_8_255_accuracy"]
+    assert (new["teacher"], new["student"], new["gap"]) == (old["teacher"], old["student"], old["gap"])
+    assert new["notes"] == {}
+    page = (workdir / "report.html").read_text()
+    assert "PGD 4/255" in page and "PGD 8/255" in page and "FGSM" not in page
+    rows = read_rows(workdir / "rows.csv")
+    assert {row.attack for row in rows} == {"clean", "pgd_4_255", "pgd_8_255"}
+    assert [dataclasses.asdict(row) for row in rows] == new["rows"]
+
+
+@dataclasses.dataclass(frozen=True)
 class Halve(augment.Augmentation):
     """Keeps every second row and column."""
 
@@ -247,6 +300,7 @@ class Halve(augment.Augmentation):
         return augment.Batch(batch.images[:, ::2, ::2], batch.labels)
 
 
+@dataclasses.dataclass(frozen=True)
 class Refuse(augment.Augmentation):
     """Takes no image."""
 
@@ -257,17 +311,12 @@ class Refuse(augment.Augmentation):
 def test_the_pictures_show_every_operation_that_takes_the_images(tmp_path, monkeypatch, capsys):
     """Scheduled ones as in the middle of a phase, those of another size scaled, a refusal with a note."""
     monkeypatch.setattr(augment, "AUGMENTATIONS", {"Halve": Halve, "Refuse": Refuse})
-    phases = (
-        SimpleNamespace(
-            name="train",
-            augment=(augment.Flip(alternate=True), augment.GradualSumAug(2), augment.CutMix(p=Linear(0, 1))),
-        ),
-    )
-    job = Job(SimpleNamespace(path=tmp_path, config=SimpleNamespace(phases=phases, seed=0)))
-    job.__dict__["data"] = load_data(DataConfig(name="digits", num_train_examples=40), cache_dir=tmp_path)
-    (tmp_path / "figures").mkdir()
+    ops = (augment.Flip(alternate=True), augment.GradualSumAug(2), augment.CutMix(p=Linear(0, 1)))
+    experiment = Experiment("e", model=LeNet(), phases=(Phase("train", 1, Constant(0.1), ops),))
+    job = Job(Workdir(tmp_path / "run"), experiment)
+    job.__dict__["data"] = load_data(DataConfig(num_train_examples=40), cache_dir=tmp_path)
     job._draw_augmentations()
-    with np.load(tmp_path / "figures" / "augmentations.npz") as held:
+    with np.load(tmp_path / "run" / "figures" / "augmentations.npz") as held:
         names, images = held["names"].tolist(), held["images"]
     assert names[0] == "original" and names[-1] == "phase train" and len(names) == 3
     np.testing.assert_array_equal(images[1, :, ::2, ::2], images[0, :, ::2, ::2])

@@ -47,7 +47,7 @@ def test_examples_cover_every_schedule_of_the_table():
 
 @each_example
 def test_tensors_give_the_floats_eagerly_and_compiled(schedule):
-    compiled = tf.function(schedule.value, jit_compile=True)
+    compiled = tf.function(schedule.value, jit_compile=True, autograph=False)
     for total in (1, 7, 10, 390):
         steps = np.arange(total)
         floats = [schedule.value(int(step), total) for step in steps]
@@ -196,7 +196,9 @@ def test_legacy_weights_drift_a_little_and_then_jump():
 @pytest.mark.parametrize("legacy", [False, True])
 def test_gradual_weights_under_xla_are_the_floats_also_at_the_steps_where_an_image_goes(legacy):
     total = 390  # a constant, by whose inverse XLA multiplies
-    compiled = tf.function(lambda step: gradual_weights(4, tf.cast(step, tf.float64) / total, legacy), jit_compile=True)
+    compiled = tf.function(
+        lambda step: gradual_weights(4, tf.cast(step, tf.float64) / total, legacy), jit_compile=True, autograph=False
+    )
     for step in (0, 1, 129, 130, 131, 259, 260, 261, 389, 390):
         np.testing.assert_allclose(
             compiled(tf.constant(step)), gradual_weights(4, step / total, legacy), rtol=0, atol=1e-12

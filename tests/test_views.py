@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tfaug.data.split import Split, stratified_subset
-from tfaug.export import Choice, ExportConfig, export_model, load_exported
+from tfaug.export import ExportConfig, ViewChoice, export_model, load_exported
 from tfaug.views import View, choose_test_time, choose_views, describe_views, measure_views
 
 SHAPE = (4, 6, 1)
@@ -23,7 +23,7 @@ def answers(num_right: int, total: int = 100, confidence: float = 0.8) -> np.nda
     return np.stack([first, 1 - first], axis=1)
 
 
-def choose(plain: int, mirror: int | None, *sums: tuple[int, int, float]) -> Choice:
+def choose(plain: int, mirror: int | None, *sums: tuple[int, int, float]) -> ViewChoice:
     views = [View("plain", answers(plain)), *([] if mirror is None else [View("mirror", answers(mirror))])]
     views += [View("sum_aug", answers(right), n, weight) for right, n, weight in sums]
     return choose_views(views, np.zeros(100, np.int64))
@@ -33,20 +33,20 @@ def choose(plain: int, mirror: int | None, *sums: tuple[int, int, float]) -> Cho
     ("right", "expected"),
     [
         # The best sum is 10 better: 10 of 100 images, Binomial(100, .1) is at least 5 in 97.5 % of draws.
-        ((60, None, (65, 8, 0.5), (70, 64, 0.5)), Choice(64, 0.5, "sum_aug")),
+        ((60, None, (65, 8, 0.5), (70, 64, 0.5)), ViewChoice(64, 0.5, "sum_aug")),
         # Equal sums: the fewer passes, whatever stands first.
-        ((60, None, (70, 64, 0.5), (70, 8, 0.8)), Choice(8, 0.8, "sum_aug")),
+        ((60, None, (70, 64, 0.5), (70, 8, 0.8)), ViewChoice(8, 0.8, "sum_aug")),
         # Plain is best: it is served, and the best sum is still there to be asked.
-        ((70, None, (60, 8, 0.5), (65, 64, 0.8)), Choice(64, 0.8, "plain")),
+        ((70, None, (60, 8, 0.5), (65, 64, 0.8)), ViewChoice(64, 0.8, "plain")),
         # All equal: the fewest passes.
-        ((70, 70, (70, 8, 0.5)), Choice(8, 0.5, "plain")),
+        ((70, 70, (70, 8, 0.5)), ViewChoice(8, 0.5, "plain")),
         # 3 of 100 better: Binomial(100, .03) is 0 in 4.8 % of draws, so the interval holds 0.
-        ((70, 73, (60, 8, 0.5)), Choice(8, 0.5, "plain")),
+        ((70, 73, (60, 8, 0.5)), ViewChoice(8, 0.5, "plain")),
         # 4 of 100: 1.7 %, so it does not.
-        ((70, 74, (60, 8, 0.5)), Choice(8, 0.5, "mirror")),
+        ((70, 74, (60, 8, 0.5)), ViewChoice(8, 0.5, "mirror")),
         # The sum is best and cannot be told from mirror views, which are cheaper and can be told from plain.
-        ((60, 70, (72, 8, 0.5)), Choice(8, 0.5, "mirror")),
-        ((60, 70, (80, 8, 0.5)), Choice(8, 0.5, "sum_aug")),
+        ((60, 70, (72, 8, 0.5)), ViewChoice(8, 0.5, "mirror")),
+        ((60, 70, (80, 8, 0.5)), ViewChoice(8, 0.5, "sum_aug")),
     ],
 )
 def test_the_rule_by_hand(right, expected):
@@ -124,7 +124,7 @@ def test_what_was_measured_is_what_an_export_of_that_setting_answers(tmp_path):
             Network(),
             bank_images=BANK,
             config=CONFIG,
-            choice=Choice(n, a, view.mode),
+            choice=ViewChoice(n, a, view.mode),
             warmup_images=images[:1],
             image_shape=SHAPE,
         )
@@ -141,7 +141,7 @@ def test_the_choice_is_made_on_a_stratified_part_of_the_validation_images(tmp_pa
     views = measure_views(Network(), BANK, part.images, CONFIG)
     assert found["num_examples"] == 9
     assert found["views"] == describe_views(views, part.labels)
-    assert Choice(**found["choice"]) == choose_views(views, part.labels)
+    assert ViewChoice(**found["choice"]) == choose_views(views, part.labels)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 

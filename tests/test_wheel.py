@@ -59,13 +59,14 @@ def test_the_wheel_runs_the_quickstart_in_an_empty_folder(wheel, tmp_path):
         "from tfaug.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     small = {
-        "phases.0.epochs": 1,
-        "phases.1.epochs": 1,
-        "student.phases.0.epochs": 1,
-        "model.name": "lenet",
+        "trainings": "Training('teacher', LeNet(), (Phase('train', 1, Constant(0.1), (SumAug(),), batch_size=50),))",
         "data.num_train_examples": 200,
+        "evaluate.attacks": "FGSM()",
         "evaluate.num_attack_examples": 10,
+        "evaluate.num_sum_aug_examples": 10,
         "export.draws": 2,
+        "export.weights": 0.5,
+        "export.num_examples": 10,
     }
     flags = [part for key, value in small.items() for part in ("--set", f"{key}={value}")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), sysconfig.get_path("purelib")])}

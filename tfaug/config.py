@@ -1,28 +1,33 @@
-"""Typed, frozen configuration: checks, overrides such as `phases.0.epochs=3`, JSON and the fingerprint.
+"""Typed, frozen configuration: checks, classes by their names, JSON and back, and what makes two of them the same.
 
-A configuration is a tree of frozen dataclasses that stand beside the component that reads them; tuples hold the parts
-that repeat. Nothing here knows what a phase or a model is.
+A configuration is a tree of frozen dataclasses, each beside what it configures; tuples hold the parts that repeat.
+Nothing here knows what a phase or a model is: `tfaug.expressions` reads them, by a table of classes.
 """
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import difflib
 import hashlib
 import importlib
+import inspect
+import itertools
 import json
 import numbers
 import pathlib
 import sys
+import textwrap
 import types
-import typing
-from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-_Config = TypeVar("_Config")
 # The largest float32, in which fields are computed with: what is beyond it is refused, as infinity and NaN are.
 LARGEST = (2 - 2.0**-23) * 2.0**127
-_WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+# Metadata of a field that says where things lie on a machine: it is not part of an identity.
+PLACE: Mapping[str, Any] = types.MappingProxyType({"place": True})
 
 
 class ConfigError(ValueError):
@@ -104,178 +109,258 @@ def check_choice(owner: object, name: str, allowed: Iterable[Any]) -> None:
     object.__setattr__(owner, name, allowed[allowed.index(value)])
 
 
+def setting_text(value: Any) -> str:
+    """Writes one setting for people: a fraction of 255 as that, yes and no.
+
+    Example:
+      >>> setting_text(8 / 255), setting_text(0.5), setting_text(False), setting_text("abc")
+      ('8/255', '0.5', 'no', 'abc')
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float) and 0 < value < 1 and abs(value * 255 - round(value * 255)) < 1e-3:
+        return f"{round(value * 255)}/255"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def near_name(name: str, allowed: Iterable[str]) -> str:
     """Returns ` (did you mean 'x'?)` for the allowed name nearest to `name`, or an empty text where none is near."""
     near = difflib.get_close_matches(name, list(allowed), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
-def load(spec: str, overrides: Sequence[str] = ()) -> Any:
-    """Builds the configuration that `spec` names and applies `overrides`, in order.
+def check_kind(owner: object, name: str, kind: type | tuple[type, ...], allowed: str, several: bool = False) -> None:
+    """Checks that the field `name` of dataclass `owner` is a frozen dataclass of a kind, or a tuple of such.
 
     Args:
-      spec: `module:function`, for example `experiments.quickstart:digits`. The module is looked for in the current
-        folder first and then among the experiments that are installed with tfaug.
-      overrides: assignments such as `phases.0.epochs=3`.
-
-    Returns:
-      What the function returns: a frozen dataclass.
+      owner: the dataclass.
+      name: of its field; a list becomes a tuple.
+      kind: the class or classes that it may be an instance of.
+      allowed: what the error allows.
+      several: whether it is a tuple of them.
 
     Raises:
-      ConfigError: if the module or the function is missing, or an override is wrong.
+      ConfigError: if it is not, naming the class, the field, the value, what is allowed and, for a class of the user's
+        own that is no frozen dataclass, how it becomes one.
     """
-    module_name, _, function_name = spec.partition(":")
-    if not module_name or not function_name:
-        raise ConfigError(f"--config is {spec!r}; allowed: MODULE:FUNCTION, as in experiments.quickstart:digits")
-    module = _import(module_name)
-    functions = [
-        name
-        for name, value in vars(module).items()
-        if isinstance(value, types.FunctionType) and value.__module__ == module.__name__ and not name.startswith("_")
-    ]
-    if function_name not in functions:
-        hint = near_name(function_name, functions)
-        raise ConfigError(f"{module_name} has no function {function_name!r}{hint}; it has: {', '.join(functions)}")
-    config = getattr(module, function_name)()
-    for assignment in overrides:
-        config = override(config, assignment)
-    return config
+    value = getattr(owner, name)
+    field = f"{type(owner).__name__}.{name}"
+    if several and not isinstance(value, (tuple, list)):
+        raise ConfigError(f"{field} is {value!r}; allowed: a tuple of {allowed}, as in (A(),)")
+    for i, item in enumerate(value if several else [value]):
+        where = f"{field}[{i}]" if several else field
+        if not isinstance(item, kind):
+            call = f": it is a class; write {item.__name__}()" if isinstance(item, type) else ""
+            raise ConfigError(f"{where} is {item!r}{call}; allowed: {allowed}")
+        check_frozen(type(item), where)
+    if several:
+        object.__setattr__(owner, name, tuple(value))
 
 
-def _import(name: str) -> types.ModuleType:
-    """Imports a module from the current folder, or from the experiments inside the installed package."""
-    folder = str(pathlib.Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+def check_frozen(cls: type, where: str) -> None:
+    """Raises a ConfigError, which names the fix, if a class is no frozen dataclass, whose objects say what they are."""
+    parameters = vars(cls).get("__dataclass_params__")
+    if parameters is None or not parameters.frozen:
+        raise ConfigError(
+            f"{where} is of the class {cls.__qualname__}, which is no frozen dataclass, so its settings would be in no "
+            f"fingerprint; write @dataclasses.dataclass(frozen=True) above `class {cls.__name__}`"
+        )
+
+
+def import_module(name: str, who: str) -> types.ModuleType:
+    """Imports a module from the current folder, or from the experiments inside the installed package.
+
+    Args:
+      name: `package.module`, or a path of a file, `folder/file.py`.
+      who: what asks for it, for the error.
+
+    Raises:
+      ConfigError: if there is none, naming near ones.
+    """
+    folder = pathlib.Path.cwd()
+    path = pathlib.Path(name)
+    if name.endswith(".py"):
+        if not path.is_file():
+            raise ConfigError(f"{who} names the file {name!r}, which does not exist")
+        path = path.resolve()
+        # Inside the current folder a file is the module that `import` would find; elsewhere its folder is the root.
+        root = folder if path.is_relative_to(folder) else path.parent
+        folder, name = root, ".".join(path.relative_to(root).with_suffix("").parts)
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
     for candidate in (name, f"tfaug.{name}"):
         try:
             return importlib.import_module(candidate)
         except ModuleNotFoundError as error:
             if error.name is None or not (candidate == error.name or candidate.startswith(error.name + ".")):
                 raise  # The module exists, and something that it imports does not.
-    raise ConfigError(f"--config names the module {name!r}, which is neither in this folder nor installed with tfaug")
+        except (ValueError, TypeError):  # an empty part, as in `a..b`
+            break
+    near = near_name(name, _modules_beside(name, folder))
+    raise ConfigError(
+        f"{who} names the module {name!r}{near}, which is neither in this folder nor installed with tfaug"
+    )
 
 
-def override(config: _Config, assignment: str) -> _Config:
-    """Returns `config` with one field replaced.
+def _modules_beside(name: str, folder: pathlib.Path) -> list[str]:
+    """Lists the modules that lie where `name` was looked for."""
+    package, _, _ = name.rpartition(".")
+    prefix = f"{package}." if package else ""
+    found = set()
+    for root in (folder, pathlib.Path(__file__).parent, pathlib.Path(__file__).parent.parent):
+        for path in root.joinpath(*package.split(".")).glob("*.py"):
+            found.add(prefix + path.stem)
+    return sorted(found)
 
-    Args:
-      config: a frozen dataclass.
-      assignment: `path=value`; the path goes through dataclass fields and tuple positions, as in `phases.0.epochs=3`.
-        Values are read by the type of the field: whole numbers, numbers, `true` or `false`, text, `none` where the
-        field may be None, and tuples of these separated by commas.
+
+def classes_of(module: types.ModuleType) -> dict[str, type]:
+    """Returns the dataclasses that a module defines or imports, by their names in it."""
+    known = vars(module).items()
+    return {name: value for name, value in known if isinstance(value, type) and dataclasses.is_dataclass(value)}
+
+
+def find_class(name: str, classes: Mapping[str, type]) -> type:
+    """Returns the class that a name stands for: one of a table, or `module.Class` of the user's own.
 
     Raises:
-      ConfigError: if the key is unknown (naming near keys), the value is of the wrong type or out of range.
-
-    Example:
-      >>> @dataclasses.dataclass(frozen=True)
-      ... class Phase:
-      ...     epochs: int = 1
-      >>> override(Phase(), "epochs=3")
-      Phase(epochs=3)
+      ConfigError: if there is none, naming near ones, or it is no frozen dataclass.
     """
-    path, equals, text = assignment.partition("=")
-    if not equals or not path:
-        raise ConfigError(f"--set {assignment!r}; allowed: KEY=VALUE, as in phases.0.epochs=3")
-    try:
-        return _replace(config, path.strip().split("."), text.strip(), done=())
-    except ConfigError as error:
-        raise ConfigError(f"--set {assignment}: {error}") from None
+    if name in classes:
+        return classes[name]
+    module_name, _, class_name = name.rpartition(".")
+    if not module_name:
+        raise ConfigError(f"{name!r} is unknown{near_name(name, classes)}; allowed: {', '.join(classes)}")
+    module = import_module(module_name, f"{name!r}")
+    cls = vars(module).get(class_name)
+    if not isinstance(cls, type):
+        raise ConfigError(f"{module_name} has no class {class_name!r}{near_name(class_name, classes_of(module))}")
+    check_frozen(cls, f"{name!r}")
+    return cls
 
 
-def _replace(node: Any, path: list[str], text: str, done: tuple[str, ...]) -> Any:
-    """Returns `node` with the leaf at `path` read from `text`."""
-    key, rest = path[0], path[1:]
-    where = ".".join((*done, key))
-    if isinstance(node, tuple):
-        if not key.isdigit() or int(key) >= len(node):
-            raise ConfigError(f"{where!r} is not there; {'.'.join(done)} has the positions 0..{len(node) - 1}")
-        if not rest:
-            raise ConfigError(f"{where!r} is a group; set one of its fields: {', '.join(_keys(node[int(key)]))}")
-        index = int(key)
-        return (*node[:index], _replace(node[index], rest, text, (*done, key)), *node[index + 1 :])
-    keys = _keys(node)
-    if key not in keys:
-        whose = f"{type(node).__name__} has: {', '.join(keys)}" if keys else f"{'.'.join(done)!r} is one value"
-        raise ConfigError(f"unknown key {where!r}{near_name(key, keys)}; {whose}")
-    value = getattr(node, key)
-    if rest:
-        if value is None:
-            raise ConfigError(f"{where!r} is None here, so it has no fields to set")
-        return dataclasses.replace(node, **{key: _replace(value, rest, text, (*done, key))})
-    if dataclasses.is_dataclass(value):
-        raise ConfigError(f"{where!r} is a group; set one of its fields: {', '.join(_keys(value))}")
-    hint = typing.get_type_hints(type(node))[key]
-    return dataclasses.replace(node, **{key: _read(text, hint, where)})
+def class_name(cls: type) -> str:
+    """Returns the name by which `find_class` finds a class: of tfaug's own the bare one, of others with the module."""
+    return cls.__name__ if _is_own(cls) else f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _keys(node: Any) -> list[str]:
-    return [field.name for field in dataclasses.fields(node)] if dataclasses.is_dataclass(node) else []
-
-
-def _read(text: str, hint: Any, where: str) -> Any:
-    """Reads `text` as the type `hint`."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if type(None) in arguments and text.lower() == "none":
-            return None
-        scalars = [a for a in arguments if a in (bool, int, float, str)]
-        for argument in scalars:
-            try:
-                return _read(text, argument, where)
-            except ConfigError:
-                continue
-        raise ConfigError(f"{where} cannot be set to {text!r}")
-    if origin is tuple:
-        parts = [part.strip() for part in text.strip("()[]").split(",") if part.strip()]
-        if arguments[-1] is Ellipsis and arguments[0] in (bool, int, float, str):
-            return tuple(_read(part, arguments[0], where) for part in parts)
-        if Ellipsis not in arguments and len(parts) == len(arguments):
-            return tuple(_read(part, argument, where) for part, argument in zip(parts, arguments, strict=True))
-        raise ConfigError(f"{where} is a tuple of parts; set a field of one of them, as in {where}.0.NAME=VALUE")
-    if hint is bool:
-        if text.lower() not in _WORDS:
-            raise ConfigError(f"{where} is true or false, got {text!r}")
-        return _WORDS[text.lower()]
-    if hint is int:
-        try:
-            return int(text)
-        except ValueError:
-            raise ConfigError(f"{where} is a whole number, got {text!r}") from None
-    if hint is float:
-        try:
-            return float(text)
-        except ValueError:
-            raise ConfigError(f"{where} is a number, got {text!r}") from None
-    if hint is str:
-        return text
-    raise ConfigError(f"{where} cannot be set from the command line")
+def _is_own(cls: type) -> bool:
+    return cls.__module__.startswith("tfaug.") and not cls.__module__.startswith("tfaug.experiments.")
 
 
 def to_dict(config: Any) -> Any:
     """Returns `config` as JSON values; a dataclass becomes its fields plus `class`, its name."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         fields = {field.name: to_dict(getattr(config, field.name)) for field in dataclasses.fields(config)}
-        return {"class": type(config).__name__, **fields}
+        return {"class": class_name(type(config)), **fields}
     if isinstance(config, (tuple, list)):
         return [to_dict(item) for item in config]
     return config
 
 
+def from_dict(value: Any, classes: Mapping[str, type]) -> Any:
+    """Returns the configuration that `to_dict` made `value` of.
+
+    Args:
+      value: JSON values; lists become tuples.
+      classes: what a name stands for; `module.Class` is looked for in its module.
+
+    Raises:
+      ConfigError: if a class or a field is not there any more, or a value is not allowed.
+
+    Example:
+      >>> from tfaug.schedules import SCHEDULES, Linear
+      >>> from_dict(to_dict(Linear(0, 1)), SCHEDULES)
+      Linear(initial=0.0, final=1.0)
+    """
+    if isinstance(value, list):
+        return tuple(from_dict(item, classes) for item in value)
+    if not isinstance(value, dict):
+        return value
+    if "class" not in value:
+        raise ConfigError(f"a group of settings names no class: {', '.join(value)}")
+    cls = find_class(value["class"], classes)
+    fields = {key: from_dict(item, classes) for key, item in value.items() if key != "class"}
+    known = [field.name for field in dataclasses.fields(cls)]
+    if unknown := [key for key in fields if key not in known]:
+        near = near_name(unknown[0], known)
+        raise ConfigError(f"{value['class']} has no field {unknown[0]!r}{near}; it has: {', '.join(known)}")
+    return cls(**fields)
+
+
+def identity(config: Any) -> Any:
+    """Returns what makes `config` the same as another: JSON values, without fields at their defaults and `PLACE`s.
+
+    A class that is not tfaug's own brings the syntax tree of its source, so one that is edited is another one; comments
+    and blank lines do not count, nor what it calls elsewhere.
+
+    Raises:
+      ConfigError: if it holds what is no frozen dataclass, number, text or tuple.
+    """
+    if isinstance(config, (tuple, list)):
+        return [identity(item) for item in config]
+    if config is None or isinstance(config, (bool, int, float, str)):
+        return config
+    cls = type(config)
+    check_frozen(cls, repr(config))
+    fields = {
+        field.name: identity(getattr(config, field.name))
+        for field in dataclasses.fields(cls)
+        if not field.metadata.get("place") and not _is_default(field, getattr(config, field.name))
+    }
+    source = {} if _is_own(cls) else {"source": _source_hash(cls)}
+    return {"class": cls.__name__, **source, **fields}
+
+
+def _is_default(field: dataclasses.Field[Any], value: Any) -> bool:
+    """Whether a field holds its default, a whole number being equal to its float."""
+    if field.default_factory is not dataclasses.MISSING:
+        return bool(field.default_factory() == value)
+    return field.default is not dataclasses.MISSING and bool(field.default == value)
+
+
+def _source_hash(cls: type) -> str:
+    """Returns 16 hexadecimal digits of a class's source, its bases' too where they are not tfaug's; "" for none."""
+    texts = []
+    for base in cls.__mro__:
+        if base is object or _is_own(base):
+            continue
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
+        except (OSError, TypeError, SyntaxError):  # typed at a prompt
+            return ""
+        texts.append(ast.dump(tree))
+    return hash_of(texts)
+
+
+def hash_of(value: Any) -> str:
+    """Returns 16 hexadecimal digits that change when `value`, JSON values, does."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def fingerprint(config: Any) -> str:
-    """Returns 16 hexadecimal digits that change when any field of `config` does."""
-    text = json.dumps(to_dict(config), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    """Returns 16 hexadecimal digits that change when a field of `config` does, or a class of the user's own."""
+    return hash_of(identity(config))
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """Lists the fields in which two results of `to_dict` differ, as `path: old -> new`."""
-    if isinstance(old, dict) and isinstance(new, dict):
+    """Lists the fields in which two results of `to_dict` differ, as `path: old -> new`, a line each."""
+    if isinstance(old, dict) and isinstance(new, dict) and old.get("class") == new.get("class"):
         keys = [*old, *(key for key in new if key not in old)]
         return [line for key in keys for line in differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))]
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return [
-            line for i, (a, b) in enumerate(zip(old, new, strict=True)) for line in differences(a, b, f"{path}.{i}")
-        ]
-    return [] if old == new else [f"{path}: {json.dumps(old)} -> {json.dumps(new)}"]
+    if isinstance(old, list) and isinstance(new, list) and path:
+        both = itertools.zip_longest(old, new, fillvalue=_ABSENT)
+        return [line for i, (a, b) in enumerate(both) for line in differences(a, b, f"{path}.{i}")]
+    return [] if old == new else [f"{path}: {_written(old)} -> {_written(new)}"]
+
+
+_ABSENT = object()
+
+
+def _written(value: Any) -> str:
+    """Writes a result of `to_dict` as Python would."""
+    if isinstance(value, dict):
+        fields = (f"{key}={_written(item)}" for key, item in value.items() if key != "class")
+        return f"{value.get('class', 'dict')}({', '.join(fields)})"
+    if isinstance(value, list):
+        return f"({', '.join(map(_written, value))}{',' if len(value) == 1 else ''})"
+    return "nothing" if value is _ABSENT else repr(value)

@@ -92,7 +92,7 @@ def _check_ascending(owner: object, name: str, whole: bool, low: float, high: fl
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
+class ViewChoice:
     """What one exported version answers with.
 
     Args:
@@ -155,7 +155,7 @@ class ServedModel(tf.Module):
     Source: sum, section 3.7 (test-time Sum-Augmentation).
     """
 
-    def __init__(self, model: Any, bank_images: np.ndarray, config: ExportConfig, choice: Choice) -> None:
+    def __init__(self, model: Any, bank_images: np.ndarray, config: ExportConfig, choice: ViewChoice) -> None:
         super().__init__(name="served_model")
         self._config, self._choice = config, choice
         size, *shape = bank_images.shape
@@ -341,12 +341,13 @@ def export_model(
     *,
     bank_images: np.ndarray,
     config: ExportConfig,
-    choice: Choice | None = None,
+    choice: ViewChoice | None = None,
     warmup_images: np.ndarray,
     image_shape: Sequence[int],
     class_names: Sequence[str] = (),
     weights_sha256: str = "",
     test_time: Mapping[str, Any] | None = None,
+    beside: Mapping[str, Any] | None = None,
 ) -> pathlib.Path:
     """Writes the model as DIRECTORY/VERSION, whole or not at all, with VERSION one above the highest there.
 
@@ -368,6 +369,7 @@ def export_model(
       class_names: names of the K classes, stored beside the model.
       weights_sha256: identity of the weights, stored beside the model.
       test_time: JSON values that say how the choice was made, stored beside the model.
+      beside: more JSON values to store there.
 
     Returns:
       The folder of the new version.
@@ -383,7 +385,7 @@ def export_model(
             raise ValueError(
                 f"no choice among draws {config.draws} and weights {config.weights}; allowed: one of each, or a choice"
             )
-        choice = Choice(config.draws[0], config.weights[0])
+        choice = ViewChoice(config.draws[0], config.weights[0])
     if choice.default == "mirror" and not config.mirror:
         raise ValueError("the default is 'mirror' with mirror=False; allowed: plain, sum_aug")
     _check_images("bank_images", bank_images, image_shape)
@@ -414,6 +416,7 @@ def export_model(
                 "image_shape": list(image_shape),
                 "class_names": list(class_names),
                 "weights_sha256": weights_sha256,
+                **(beside or {}),
             },
         )
     return target
@@ -447,6 +450,10 @@ class ExportedModel:
         tensors = {name: tf.constant(np.asarray(value), specs[name].dtype) for name, value in inputs.items()}
         return {name: value.numpy() for name, value in function(**tensors).items()}
 
+    def logits(self, images: tf.Tensor) -> tf.Tensor:
+        """The plain logits [B,K] of images float32 [B,H,W,C], also inside a graph."""
+        return self._module.signatures["plain"](images=images)["logits"]
+
     def content_seeds(self, images: np.ndarray) -> np.ndarray:
         """The seeds int64 [B] that `sum_aug` derives from `images`."""
         return self._module.content_seeds(tf.constant(images, tf.float32)).numpy()
@@ -454,6 +461,12 @@ class ExportedModel:
     def choose_partners(self, seed: np.ndarray) -> np.ndarray:
         """The bank indices int64 [B,n,k-1] that rows of `seed` are mixed with."""
         return self._module.choose_partners(tf.constant(seed, tf.int64)).numpy()
+
+
+def latest_info(directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """Returns what stands beside the newest version of a model; {} where there is none."""
+    newest = latest_version(pathlib.Path(directory))
+    return read_json(newest / INFO_FILE) if newest is not None and (newest / INFO_FILE).is_file() else {}
 
 
 def load_exported(path: str | os.PathLike[str]) -> ExportedModel:

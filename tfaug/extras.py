@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 # Top-level module -> an extra of setup.cfg that brings it.
 EXTRAS = {
-    "PIL": "report",
+    "PIL": "train",
     "aiohttp": "serve",
     "apache_beam": "beam",
     "jinja2": "report",

@@ -88,6 +88,14 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         partial.unlink(missing_ok=True)
 
 
+def write_link(path: pathlib.Path, target: str) -> None:
+    """Makes `path` a link to a folder, in place of another link that may be there."""
+    partial = _partial(path)
+    partial.unlink(missing_ok=True)
+    partial.symlink_to(target, target_is_directory=True)
+    os.replace(partial, path)
+
+
 @contextlib.contextmanager
 def atomic_directory(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """Yields an empty temporary folder beside `path`; on success it becomes `path`, on failure it is removed.

@@ -20,8 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfaug import files, rng
-from tfaug.augment import AUGMENTATIONS, Augmentation, Batch, ManifoldMixup, image_shape
-from tfaug.augment.parse import parse
+from tfaug.augment import AUGMENTATIONS, Augmentation, Batch, ManifoldMixup, image_shape, parse_op
 from tfaug.config import ConfigError, check_choice, check_whole
 from tfaug.schedules import Progress, Visit
 
@@ -189,8 +188,8 @@ def _function(text: str) -> Callable[[Batch, tf.Tensor, Any], dict[str, tf.Tenso
         from tfaug.augment import layers  # it needs Keras
 
         makers = {name: getattr(layers, name) for name in layers.__all__ if name != "ImageLayer"}
-        return functools.partial(_apply_layer, parse(text.removeprefix(_LAYERS), makers))
-    op = parse(text, {**AUGMENTATIONS, "ManifoldMixup": ManifoldMixup})  # type: ignore[dict-item]
+        return functools.partial(_apply_layer, parse_op(text.removeprefix(_LAYERS), makers))
+    op = parse_op(text, {**AUGMENTATIONS, "ManifoldMixup": ManifoldMixup})
     draw: Callable[..., dict[str, tf.Tensor]] = _draw if isinstance(op, ManifoldMixup) else _apply
     return functools.partial(draw, op)
 

@@ -25,6 +25,12 @@ def momentum_of(optimizer: tf.keras.optimizers.SGD, variable: Any) -> Any:
     return optimizer.momentums[optimizer._index_dict[optimizer._var_key(variable)]]
 
 
+def rate_of(optimizer: tf.keras.optimizers.Optimizer) -> float:
+    """Returns the learning rate of the step that an optimizer takes next; Keras 2 itself tells that of the last one."""
+    rate = optimizer.learning_rate if KERAS_3 else optimizer._learning_rate
+    return float(rate(optimizer.iterations) if callable(rate) else rate)
+
+
 def takes_training(layer: tf.keras.layers.Layer) -> bool:
     """Tells whether the layer's `call` has the argument `training`."""
     return "training" in inspect.signature(layer.call).parameters

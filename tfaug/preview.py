@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import pathlib
 import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -21,36 +20,20 @@ from tfaug import rng
 from tfaug.augment import Augmentation, Batch, Compose, OneOf, parse_op
 from tfaug.augment.base import all_ops
 from tfaug.config import ConfigError, check_choice, check_range, check_whole, read_number
-from tfaug.data import Split, digits, load_test_set
-from tfaug.data.load import load_first
+from tfaug.data import Source, read_source
 from tfaug.extras import explained
 from tfaug.report import sheet
-from tfaug.report.sheet import Block, Row
+from tfaug.report.sheet import SheetBlock, SheetRow
 from tfaug.schedules import Progress, Visit
 
 with explained():
-    from PIL import Image
-    from sklearn import datasets
     from tqdm import tqdm
 
 ENGINES = ("tfaug", "keras_cv")
 MAX_VALUES = 64
-PHOTO_PX = 96
 
 _MAX_ROWS = 256
 _NUM_STEPS = 1000  # of the phase through which a schedule is shown
-_POOL = 512  # images of a data set among which the classes are looked for
-# (photograph, class, top, left, side in px): squares of scikit-learn's two photographs, each 427 px high.
-_PHOTO_CUTS = (
-    (0, "temple", 0, 0, 427),
-    (1, "flower", 0, 94, 427),
-    (0, "temple", 20, 85, 250),
-    (1, "flower", 75, 165, 285),
-    (0, "trees", 127, 340, 300),
-    (1, "leaf", 60, 0, 190),
-    (0, "temple", 150, 60, 220),
-    (1, "flower", 277, 235, 150),
-)
 _NUMBER = r"-?(?:\d+\.?\d*|\.\d+)"
 
 
@@ -96,8 +79,8 @@ class Preview:
     """Says what a sheet shows.
 
     Args:
-      ops: texts of ops (`tfaug.augment.parse_op`), one or more: a block of rows for each.
-      dataset: see `load_pictures`.
+      ops: ops, or texts of ops (`tfaug.augment.parse_op`), one or more: a block of rows for each.
+      dataset: a source or its text; see `load_pictures`.
       sweep: see `parse_sweep`; empty for none.
       num_rows: rows of a block without a sweep, 1..64, each with draws of its own.
       num_columns: images in a row, 1..64; they are one batch, so a mixing op mixes what is seen in the first row.
@@ -112,8 +95,8 @@ class Preview:
         field refuses.
     """
 
-    ops: tuple[str, ...]
-    dataset: str = "digits"
+    ops: tuple[str | Augmentation, ...]
+    dataset: str | Source = "digits"
     sweep: str = ""
     num_rows: int = 3
     num_columns: int = 8
@@ -133,11 +116,11 @@ class Preview:
             check_range(self, "progress_at", 0, 1)
         if not self.ops:
             raise ConfigError("Preview.ops is (); allowed: one op or more, as in 'RandAugment(n=2, m=9)'")
-        num_rows = sum(len(self._variants(text)) for text in self.ops)
+        num_rows = self.num_augmented_rows
         if num_rows > _MAX_ROWS:
             raise ConfigError(f"the sheet has {num_rows} rows; allowed: {_MAX_ROWS}, by fewer ops, rows or values")
 
-    def blocks(self, on_row: Callable[[], object] = lambda: None) -> list[Block]:
+    def blocks(self, on_row: Callable[[], object] = lambda: None) -> list[SheetBlock]:
         """Loads the images and augments them.
 
         Args:
@@ -152,10 +135,13 @@ class Preview:
         pictures = load_pictures(self.dataset, self.num_columns, self.data_dir)
         names = [_quoted(name) for name in pictures.class_names]
         given = Batch(pictures.images, pictures.labels)
-        blocks = [Block("", [Row("original", given.images, [weight_parts(label, names) for label in given.labels])])]
-        for text in self.ops:
+        blocks = [
+            SheetBlock("", [SheetRow("original", given.images, [weight_parts(label, names) for label in given.labels])])
+        ]
+        for op in self.ops:
+            text = op if isinstance(op, str) else " + ".join(map(repr, getattr(op, "ops", [op])))
             labels, images, probs = [], [], []
-            for variant in self._variants(text):
+            for variant in self._variants(op):
                 augmented = self._augment(text, variant, given)
                 labels.append(variant.label)
                 images.append(augmented[0])
@@ -164,12 +150,12 @@ class Preview:
             mixed = any(not np.array_equal(rows, given.labels) for rows in probs)
             captions = [[weight_parts(row, names) for row in rows] if mixed else () for rows in probs]
             title = f"{text}, {self.sweep}" if self.sweep else text
-            blocks.append(Block(title, [Row(*row) for row in zip(labels, images, captions, strict=True)]))
+            blocks.append(SheetBlock(title, [SheetRow(*row) for row in zip(labels, images, captions, strict=True)]))
         return blocks
 
     def heading(self) -> str:
         """Returns the sheet's first line: data set, seed, what draws, and where training stands."""
-        parts = [pathlib.PurePath(self.dataset).name if self.dataset.endswith(".npz") else self.dataset]
+        parts = [_source(self.dataset, self.data_dir).short_name]
         parts.append(
             f"seed {self.seed}" if self.engine == "tfaug" else "drawn by keras-cv's layers, which take no seed"
         )
@@ -180,11 +166,12 @@ class Preview:
     @property
     def num_augmented_rows(self) -> int:
         """How often `blocks` calls `on_row`."""
-        return sum(len(self._variants(text)) for text in self.ops)
+        return sum(len(self._variants(op)) for op in self.ops)
 
-    def _variants(self, text: str) -> list[_Variant]:
+    def _variants(self, written: str | Augmentation) -> list[_Variant]:
         """What the rows of one op show."""
-        op, seed = parse_op(text), rng.make_seed(self.seed)
+        op = parse_op(written) if isinstance(written, str) else written
+        seed = rng.make_seed(self.seed)
         progress = None if self.progress_at is None else _progress(self.progress_at)
         if not self.sweep:
             return [_Variant(f"draw {i + 1}", op, rng.fold_in(seed, i), progress) for i in range(self.num_rows)]
@@ -248,15 +235,14 @@ def draw_preview(preview: Preview, kind: str = "png") -> bytes:
     return sheet.draw_sheet(layout, kind)
 
 
-def load_pictures(dataset: str, num: int, data_dir: str = "") -> Pictures:
+def load_pictures(dataset: str | Source, num: int, data_dir: str = "") -> Pictures:
     """Loads the first `num` images of a data set, taking the classes in turn.
 
     Args:
-      dataset: 'digits' (scikit-learn's, 32 x 32), 'photos' (squares cut from scikit-learn's two sample photographs,
-        96 x 96), the path of an .npz file (`tfaug.data.load_test_set`), or a TFDS name with, if wanted, its split:
-        'cifar10', 'cifar10:test'. Of a TFDS set only the first 512 images are read, of the split 'train' unless named.
+      dataset: a source, or a text that `tfaug.data.read_source` reads: 'digits', 'photos', the path of an .npz file or
+        of a folder of images, a TFDS name with, if wanted, its split: 'cifar10', 'cifar10:test'.
       num: 1 or more.
-      data_dir: the TFDS folder; empty for TFDS_DATA_DIR.
+      data_dir: the TFDS folder of a TFDS name; empty for TFDS_DATA_DIR.
 
     Returns:
       The images; equal calls return equal ones.
@@ -264,26 +250,14 @@ def load_pictures(dataset: str, num: int, data_dir: str = "") -> Pictures:
     Raises:
       ConfigError: if the data set is unknown, cannot be read or has fewer images.
     """
-    if dataset == "photos":
-        split, class_names = _photos()
-    elif dataset == "digits":
-        split, class_names = digits.load_digits()[0], digits.CLASS_NAMES
-    elif dataset.endswith(".npz"):
-        split = load_test_set(dataset)
-        num_classes = split.labels.max() + 1 if split.probs is None else split.probs.shape[1]
-        class_names = tuple(map(str, range(num_classes)))
-    else:
-        splits, class_names, _ = load_first(dataset, _POOL, data_dir)
-        [split] = splits.values()
+    source = _source(dataset, data_dir)
+    first = source.first(num)
+    [split] = first.splits.values()
     if len(split) < num:
-        raise ConfigError(f"data set {dataset!r} has {len(split)} images to show; allowed: as many or fewer, not {num}")
-    labels = split.labels[:_POOL]
-    # The first image of each class, then the second of each; the photographs are in their order already.
-    turn = np.array([np.sum(labels[:i] == label) for i, label in enumerate(labels)])
-    order = (np.arange(len(labels)) if dataset == "photos" else np.lexsort((labels, turn)))[:num]
-    chosen = split.take(order)
-    probs = np.eye(len(class_names), dtype=np.float32)[chosen.labels] if chosen.probs is None else chosen.probs
-    return Pictures(chosen.images, probs, class_names)
+        raise ConfigError(
+            f"data set {source.short_name!r} has {len(split)} images to show; allowed: as many or fewer, not {num}"
+        )
+    return Pictures(split.images, split.label_rows(len(first.class_names)), first.class_names)
 
 
 def parse_sweep(text: str) -> Sweep:
@@ -332,16 +306,8 @@ def weight_parts(label: np.ndarray, class_names: Sequence[str]) -> list[str]:
     return [f"{'+ ' if place else ''}{label[i]:.2f} {class_names[i]}" for place, i in enumerate(order)]
 
 
-def _photos() -> tuple[Split, tuple[str, ...]]:
-    """Cuts the sample photographs."""
-    photographs = datasets.load_sample_images().images
-    names = tuple(dict.fromkeys(name for _, name, *_ in _PHOTO_CUTS))
-    images = []
-    for i, _, top, left, side in _PHOTO_CUTS:
-        cut = Image.fromarray(photographs[i][top : top + side, left : left + side])
-        images.append(np.asarray(cut.resize((PHOTO_PX, PHOTO_PX), Image.Resampling.LANCZOS)))
-    labels = np.array([names.index(name) for _, name, *_ in _PHOTO_CUTS], np.int64)
-    return Split(np.stack(images), labels, np.array([f"photos_{i}" for i in range(len(labels))])), names
+def _source(dataset: str | Source, data_dir: str) -> Source:
+    return dataset if isinstance(dataset, Source) else read_source(dataset, data_dir=data_dir)
 
 
 def _progress(share: float) -> Progress:

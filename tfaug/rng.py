@@ -323,3 +323,8 @@ def unfused(product: tf.Tensor) -> tf.Tensor:
 def share_of(weight: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     """Returns the float32 product weight * values, `unfused`; a weight of 0 takes nothing, not even NaN or infinity."""
     return unfused(tf.math.multiply_no_nan(values, weight))
+
+
+def mix(first: tf.Tensor, second: tf.Tensor, weight: tf.Tensor | float) -> tf.Tensor:
+    """Returns (1 - weight) first + weight second, float32, the same bits with and without XLA; see `share_of`."""
+    return share_of(1.0 - weight, first) + share_of(weight, second)

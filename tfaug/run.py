@@ -1,6 +1,6 @@
-"""The stages of a run: train, export, evaluate, report. Each one skips what is done, so a killed run goes on.
+"""The stages of a run: train, export, evaluate, report. Each one does what is missing, so a killed run goes on.
 
-data -> train (teacher, then student) -> export -> serve and ask -> predictions on disk -> report
+data -> trainings -> exports -> serve and ask -> predictions on disk -> report
 """
 
 from __future__ import annotations
@@ -9,26 +9,36 @@ import contextlib
 import functools
 import pathlib
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfaug import augment, files, rng
-from tfaug.config import ConfigError, to_dict
-from tfaug.data import ImageData, Split, load_data, load_test_set, shifted_description, user_cache_dir
-from tfaug.evaluate.predict import evaluate_models
-from tfaug.experiment import Experiment
-from tfaug.export import Choice, export_model, select_bank
-from tfaug.models import ModelConfig, StagedModel, build_model
+from tfaug.config import ConfigError, differences, from_dict, hash_of, identity, to_dict
+from tfaug.data import ImageData, Split, load_data, load_test_set, user_cache_dir
+from tfaug.evaluate.attacks import name_attacks
+from tfaug.evaluate.base import measure
+from tfaug.evaluate.context import Context, Served
+from tfaug.experiment import CLASSES, Experiment, Plan, plans
+from tfaug.export import ViewChoice, export_model, latest_info, select_bank
+from tfaug.models import StagedModel, build_model
+from tfaug.models.cost import num_parameters
 from tfaug.schedules import Visit
 from tfaug.train import fit
-from tfaug.train.phases import Phase
+from tfaug.train.methods.base import Answers
+from tfaug.train.phase import Training, goes_on
 from tfaug.train.strategy import mirrored_strategy
+from tfaug.trained import answers_of, constants_of, find_teacher, load_trained
 from tfaug.views import choose_test_time
-from tfaug.workdir import Workdir
+from tfaug.workdir import Workdir, write_rows
 
+if TYPE_CHECKING:
+    from tfaug.serving.client import Client
+
+# Sum-Augmentation multiplies a batch by its draws, so a batch may take long on a small machine.
+_TIMEOUT_S = 600.0
 # Each stage, and the module that it alone needs: imported with the stage, or by a longer command before it begins.
 STAGES = {
     "train": "tfaug.train",
@@ -38,17 +48,58 @@ STAGES = {
 }
 
 
+def _same_but_phase(old: dict[str, Any], new: dict[str, Any], index: int) -> bool:
+    """Whether two settings of a training are the same but for a phase and what follows it."""
+    return {**old, "phases": old["phases"][:index]} == {**new, "phases": new["phases"][:index]}
+
+
 class Job:
     """One experiment in one workdir.
 
     Args:
-      workdir: opened for `workdir.config`, an `Experiment`.
+      workdir: the folder, there or not.
+      config: the experiment.
+
+    Raises:
+      ConfigError: if the folder holds a training of one of the names that was trained otherwise, naming the fields.
     """
 
-    def __init__(self, workdir: Workdir):
-        self.workdir = workdir
+    def __init__(self, workdir: Workdir, config: Experiment):
+        self.workdir, self.config = workdir, config
         self.path = workdir.path
-        self.config: Experiment = workdir.config
+        self.plans = plans(config)
+        for name, plan in self.plans.items():
+            self._check_plan(name, plan)
+
+    def _check_plan(self, name: str, plan: Plan) -> None:
+        """Refuses a training that the folder holds with other settings, unless it can go on: with more phases at its
+        end, or with more epochs or other weights kept in its last one."""
+        made = self.workdir.training(name).made
+        if not made.exists():
+            if self.workdir.training(name).holds_files():
+                raise ConfigError(f"--workdir={self.path} holds {name}/ without training.json: an older tfaug made it")
+            return
+        held = files.read_json(made)
+        common = min(len(held["hashes"]), len(plan.hashes))
+        if held["hashes"][:common] == list(plan.hashes[:common]):
+            return
+        last = len(held["hashes"]) - 1
+        if common > last and _same_but_phase(held["settings"], plan.settings, last):
+            old, new = (from_dict(each["phases"][last], CLASSES) for each in (held["settings"], plan.settings))
+            if goes_on(old, new):
+                return
+        old, new = ({**each, "phases": each["phases"][:common]} for each in (held["settings"], plan.settings))
+        lines = [f"trainings.{name}.{line}" for line in differences(old, new)]
+        if old["teacher"] != new["teacher"] and isinstance(asked := self.config.training(name).method.asks, str):
+            lines.append(
+                f"its teacher {asked!r} is another one now; {asked.partition('/')[0]}/PHASE names an earlier one"
+            )
+        lines = lines or [f"trainings.{name}: the source of a class of your own, or a default of tfaug, has changed"]
+        raise ConfigError(
+            f"--workdir={self.path} holds {name} trained with other settings; choose another folder, give the same "
+            "settings, or add a phase at the end (more epochs go on where neither the rate nor an op goes by the length"
+            " of the phase). They differ in\n  " + "\n  ".join(lines[:20])
+        )
 
     @functools.cached_property
     def data(self) -> ImageData:
@@ -56,101 +107,121 @@ class Job:
         return load_data(self.config.data, cache_dir=user_cache_dir())
 
     @functools.cached_property
-    def shifted(self) -> Split | None:
-        """The shifted test set, if the experiment names one."""
-        spec, folder = self.config.data.shifted, self.config.data.data_dir
-        return load_test_set(spec, data_dir=folder, cache_dir=user_cache_dir(), like=self.data) if spec else None
+    def sets(self) -> dict[str, Split]:
+        """All test sets by their names, the data's own first."""
+        others = {
+            each.name: load_test_set(each.source, cache_dir=user_cache_dir(), like=self.data)
+            for each in self.config.test_sets
+        }
+        return {"test": self.data.test, **others}
+
+    @functools.cached_property
+    def _constants(self) -> dict[str, Any]:
+        """What networks keep of the data."""
+        return constants_of(self.data)
 
     @functools.cached_property
     def strategy(self) -> tf.distribute.Strategy:
         """All devices."""
         return mirrored_strategy()
 
-    def network(self, model: ModelConfig, precision: str) -> StagedModel:
-        """Builds a network for the job's images, with initial weights drawn from the experiment's seed."""
+    # -- train ---------------------------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Finds the data, the test sets and the teachers from elsewhere, before anything is written.
+
+        Raises:
+          ConfigError: if one of them is not there, or a training was trained on other images than its data has now.
+        """
+        _ = self.data, self.sets
+        for training in self.config.trainings:
+            made = self.workdir.training(training.name).made
+            if made.exists() and files.read_json(made)["constants"]["train_sha256"] != self._constants["train_sha256"]:
+                raise ConfigError(
+                    f"--workdir={self.path} holds {training.name}, trained on other images or labels than "
+                    f"{self.config.data.source!r} has now; choose another folder, or put the data back"
+                )
+            if training.method.asks is not None and not self._is_trained(training):
+                self._answers(training.method.asks, check=True)
+
+    def train(self) -> None:
+        """Trains all trainings, one after the other, through their phases."""
+        for place, training in enumerate(self.config.trainings):
+            identity = self.plans[training.name].hashes[-1]
+            with (
+                self.workdir.stage(f"train {training.name}") as clock,
+                self.workdir.hold_training(training.name, identity),
+            ):
+                if not self._is_trained(training):
+                    self._train_one(place, training, clock.book)
+                if place == 0:
+                    self._draw_augmentations()
+
+    def _is_trained(self, training: Training) -> bool:
+        """Whether the end of the last phase is there."""
+        folder, hashes = self.workdir.training(training.name), self.plans[training.name].hashes
+        if not folder.made.exists() or not folder.result.exists():
+            return False
+        return files.read_json(folder.result).get("hash") == hashes[-1]
+
+    def _train_one(self, place: int, training: Training, on_epoch: Any) -> None:
+        """Trains one network and writes its result once it is whole."""
+        folder, plan = self.workdir.training(training.name), self.plans[training.name]
+        held = files.read_json(folder.made)["hashes"] if folder.made.exists() else []
+        if held[: len(plan.hashes)] != list(plan.hashes):  # or phases that are there and not asked for stay known
+            files.write_json(
+                folder.made, {"settings": plan.settings, "hashes": plan.hashes, "constants": self._constants}
+            )
         with self.strategy.scope():
-            return build_model(
-                model,
+            network = build_model(
+                training.model,
                 image_shape=self.data.image_shape,
                 num_classes=self.data.num_classes,
                 mean=self.data.mean,
                 std=self.data.std,
-                precision=precision,
+                precision=self.config.precision,
                 seed=self.config.seed,
             )
-
-    # -- train ---------------------------------------------------------------------------------------------------
-
-    def train(self) -> None:
-        """Trains the teacher through its phases and, if there is one, the student."""
-        self._check_teacher()
-        with self.workdir.stage("data"):
-            # The test sets are only loaded here, so that a missing one is found before the training and not after it.
-            _ = self.data, self.shifted
-        with self.workdir.stage("train teacher") as clock:
-            self._train_one("teacher", self.config.model, self.config.phases, None, clock.book)
-            self._draw_augmentations()
-        if self.config.student is not None:
-            with self.workdir.stage("train student") as clock:
-                teacher = None if (self.path / "student" / "result.json").exists() else self._teacher()
-                self._train_one("student", self.config.student.model, self.config.student.phases, teacher, clock.book)
-
-    def _train_one(
-        self, who: str, model: ModelConfig, phases: tuple[Phase, ...], teacher: StagedModel | None, on_epoch
-    ) -> None:
-        """Trains the teacher or the student and writes its result once it is whole."""
-        folder = self.path / who
-        if (folder / "result.json").exists():
-            return
-        network = self.network(model, self.config.precision)
         network.adapt(self.data.train.images)
-        seed = rng.fold_in(rng.make_seed(self.config.seed), ("teacher", "student").index(who))
-        run = fit.Run(folder, self.data, self.strategy, seed, self.path / "tensorboard" / who, on_epoch=on_epoch)
-        results = fit.train_phases(run, network, phases, teacher=teacher, student=self.config.student)
+        teacher = training.method.asks
+        run = fit.TrainingRun(
+            folder,
+            self.data,
+            self.strategy,
+            rng.fold_in(rng.make_seed(self.config.seed), place),
+            self.workdir.tensorboard(training.name),
+            method=training.method,
+            teacher=None if teacher is None else self._answers(teacher),
+            hashes=plan.hashes,
+            on_epoch=on_epoch,
+            on_pace=functools.partial(self._write_pace, training.name),
+        )
+        results = fit.train_phases(run, network, training.phases)
         files.write_json(
-            folder / "result.json",
+            folder.result,
             {
+                "hash": plan.hashes[-1],
                 "weights_sha256": results[-1]["weights_sha256"],
-                "num_parameters": sum(int(np.prod(variable.shape)) for variable in network.trainable_variables),
+                "num_parameters": num_parameters(network),
                 "phases": results,
-                "images_per_second": fit.images_per_second(folder, phases, len(self.data.train.images)),
+                "images_per_second": fit.images_per_second(folder, training.phases, len(self.data.train.images)),
             },
         )
 
-    def _teacher(self) -> StagedModel:
-        """Loads the teacher whom the student learns from: this run's, or that of another workdir."""
-        assert self.config.student is not None
-        other = self.config.student.teacher_workdir
-        if not other:
-            network = self.network(self.config.model, self.config.precision)
-            fit.load_weights(network, self._weights("teacher", len(self.config.phases) - 1))
-            return network
-        folder = pathlib.Path(other)
-        held = files.read_json(folder / "config.json")["config"]
-        settings = {key: value for key, value in held["model"].items() if key != "class"}
-        network = self.network(ModelConfig(**settings), self.config.precision)
-        last = len(held["phases"]) - 1
-        phase = f"{last}_{held['phases'][last]['name']}"
-        fit.load_weights(network, folder / "teacher" / phase / fit.FINAL_WEIGHTS)
-        return network
+    def _write_pace(self, training: str, phase: str, seconds: float) -> None:
+        """Writes the seconds of a step, from which a study estimates its time."""
+        files.write_json(self.workdir.pace, {"training": training, "phase": phase, "step_seconds": seconds})
 
-    def _check_teacher(self) -> None:
-        """Refuses a student's teacher of another workdir that is not there or was trained on other data."""
-        other = self.config.student.teacher_workdir if self.config.student else ""
-        if not other:
-            return
-        folder = pathlib.Path(other)
-        if not (folder / "teacher" / "result.json").exists():
-            raise ConfigError(f"student.teacher_workdir={other} holds no trained teacher (teacher/result.json)")
-        name = files.read_json(folder / "config.json")["config"]["data"]["name"]
-        if name != self.config.data.name:
-            raise ConfigError(
-                f"student.teacher_workdir={other} was trained on {name}, this run is on {self.config.data.name}"
-            )
-
-    def _weights(self, who: str, index: int) -> pathlib.Path:
-        phases = self.config.phases if who == "teacher" else self.config.student.phases  # type: ignore[union-attr]
-        return fit.phase_folder(self.path / who, index, phases[index]) / fit.FINAL_WEIGHTS
+    def _answers(self, teacher: Any, check: bool = False) -> Answers | None:
+        """Returns what a teacher answers; with `check`, only sees to it that one from elsewhere is there and fits."""
+        if not isinstance(teacher, str):
+            return find_teacher(teacher, self.data, self.strategy)
+        if check:
+            return None
+        asked, index = self.config.asked(teacher)
+        with self.strategy.scope():
+            network, _ = load_trained(self.workdir.training(asked.name), index, asked.phases[index].keep)
+        return answers_of(network)
 
     def _draw_augmentations(self) -> None:
         """Saves a few images under every operation, each of them alone and as the phases compose them.
@@ -158,13 +229,14 @@ class Job:
         What is scheduled stands as in the middle of a phase. An operation that refuses images of this size is left out
         with a note; images of another size are scaled to that of the originals.
         """
-        path = self.path / "figures" / "augmentations.npz"
+        path = self.workdir.augmentations
         if path.exists():
             return
         columns = 10
-        used = {type(op).__name__: op for phase in self.config.phases for op in phase.augment}
+        phases = self.config.trainings[0].phases
+        used = {type(op).__name__: op for phase in phases for op in phase.augment}
         rows = {repr(op): op for op in (used.get(name) or make() for name, make in augment.AUGMENTATIONS.items())}
-        rows |= {f"phase {phase.name}": augment.compose(phase.augment) for phase in self.config.phases}
+        rows |= {f"phase {phase.name}": augment.compose(phase.augment) for phase in phases}
         split = self.data.train
         labels = split.label_rows(self.data.num_classes)
         names, images = ["original"], [split.images[:columns]]
@@ -188,60 +260,67 @@ class Job:
 
     # -- export --------------------------------------------------------------------------------------------------
 
-    def models(self) -> dict[str, tuple[str, ModelConfig, int]]:
-        """Returns what is exported: name -> (teacher or student, network, index of the phase)."""
-        found = {phase.name: ("teacher", self.config.model, index) for index, phase in enumerate(self.config.phases)}
-        if self.config.student is not None:
-            found["student"] = ("student", self.config.student.model, len(self.config.student.phases) - 1)
-        return found
-
     def trained(self, name: str) -> StagedModel:
         """Loads an exported model's network, in the precision of the export.
 
         Raises:
           ConfigError: if it is not trained yet.
         """
-        who, model, index = self.models()[name]
-        if not self._weights(who, index).exists():
-            raise ConfigError(f"{self.path} holds no trained {name}; run `tfaug train` with the same flags first")
-        network = self.network(model, self.config.export.precision)
-        fit.load_weights(network, self._weights(who, index))
-        return network
+        training, index = self.config.exported()[name]
+        folder = self.workdir.training(training.name)
+        with self.strategy.scope():
+            return load_trained(folder, index, training.phases[index].keep, self.config.export.precision)[0]
 
     def export(self) -> None:
-        """Exports the end of every phase, and the student, each as a versioned SavedModel of its own.
+        """Exports the end of every phase, or of a training, each as a versioned SavedModel of its own.
 
         What each answers with at test time is chosen on the validation split and written to export/NAME/test_time.json.
+        Where the weights or the settings are no longer those of the newest version, there is one version more.
         """
         with self.workdir.stage("export"):
-            for name in self.models():
-                folder = self.path / "export" / name
+            for name in self.config.exported():
+                folder = self.workdir.export(name)
                 files.remove_partial(folder)
-                if not (folder / "1").exists():
-                    network = self.trained(name)
-                    bank = select_bank(self.data.train.images, self.config.export)
-                    weights_sha256 = fit.weights_sha256(network)
-                    test_time = self._test_time(name, network, bank, weights_sha256)
-                    export_model(
-                        folder,
-                        network,
-                        bank_images=bank,
-                        config=self.config.export,
-                        choice=Choice(**test_time["choice"]),
-                        warmup_images=self.data.validation.images[:1],
-                        image_shape=self.data.image_shape,
-                        class_names=self.data.class_names,
-                        weights_sha256=weights_sha256,
-                        test_time=test_time,
-                    )
+                key = self._export_key(name)
+                if latest_info(folder).get("key") == key:
+                    continue
+                network = self.trained(name)
+                bank = select_bank(self.data.train.images, self.config.export)
+                test_time = self._test_time(name, network, bank, key)
+                export_model(
+                    folder,
+                    network,
+                    bank_images=bank,
+                    config=self.config.export,
+                    choice=ViewChoice(**test_time["choice"]),
+                    warmup_images=self.data.validation.images[:1],
+                    image_shape=self.data.image_shape,
+                    class_names=self.data.class_names,
+                    weights_sha256=key["weights_sha256"],
+                    test_time=test_time,
+                    beside={"key": key, "held_out_sha256": self._constants["held_out_sha256"]},
+                )
 
-    def _test_time(self, name: str, network: StagedModel, bank: np.ndarray, weights_sha256: str) -> dict[str, Any]:
+    def _export_key(self, name: str) -> dict[str, str]:
+        """Returns what an export is of: the weights, and the settings that the test-time views have.
+
+        Raises:
+          ConfigError: if it is not trained yet.
+        """
+        training, index = self.config.exported()[name]
+        result = self.workdir.training(training.name).phase(index, training.phases[index].name).result
+        held = files.read_json(result) if result.exists() else {}
+        if held.get("hash") != self.plans[training.name].hashes[index]:
+            raise ConfigError(f"{self.path} holds no trained {name}; run `tfaug train` with the same flags first")
+        return {"weights_sha256": held["weights_sha256"], "settings": hash_of(identity(self.config.export))}
+
+    def _test_time(self, name: str, network: StagedModel, bank: np.ndarray, key: dict[str, str]) -> dict[str, Any]:
         """Measures a model's views on the validation split and chooses, or reads what was measured of these weights."""
-        path = self.path / "export" / name / "test_time.json"
-        if path.exists() and (held := files.read_json(path))["weights_sha256"] == weights_sha256:
+        path = self.workdir.test_time(name)
+        if path.exists() and (held := files.read_json(path)).get("key") == key:
             return held
         chosen = choose_test_time(network, bank, self.data.validation, self.config.export, name=name, progress=True)
-        files.write_json(path, {"weights_sha256": weights_sha256, **chosen})
+        files.write_json(path, {"key": key, "weights_sha256": key["weights_sha256"], **chosen})
         choice = chosen["choice"]
         print(
             f"[tfaug] {name}: serves {choice['default']}; its sums have n = {choice['num_draws']}, "
@@ -251,80 +330,88 @@ class Job:
         )
         return files.read_json(path)
 
-    # -- evaluate ------------------------------------------------------------------------------------------------
-
-    def evaluate(self, endpoint: str = "") -> None:
-        """Asks the endpoint about every test set and writes its predictions, each once.
-
-        Args:
-          endpoint: HOST:PORT of a gRPC endpoint that serves this run's exports; empty: one is started here.
-        """
-        shifted = self.shifted
-        with self.workdir.stage("evaluate"), self._endpoint(endpoint or self.config.evaluate.endpoint) as target:
-            results = {who: files.read_json(self.path / who / "result.json") for who in self._trained_runs()}
-            phase_names = [phase.name for phase in self.config.phases]
-            measured = evaluate_models(
-                endpoint_target=target,
-                models={name: self.trained(name) for name in self.models()},
-                test=self.data.test,
-                shifted=shifted,
-                config=self.config.evaluate,
-                out_dir=self.path / "predictions",
-                mirror=self.config.export.mirror,
-                sum_aug={
-                    name: files.read_json(self.path / "export" / name / "test_time.json")["choice"]
-                    for name in self.models()
-                },
-                weights_sha256={
-                    name: results[who]["phases"][index]["weights_sha256"]
-                    for name, (who, _, index) in self.models().items()
-                },
-                attacked=tuple(phase_names),
-            )
-            files.write_json(
-                self.path / "predictions" / "meta.json",
-                {
-                    **measured,
-                    "test": {"name": f"{self.config.data.name} test", **measured["test"]},
-                    "shifted": shifted
-                    and {
-                        "name": pathlib.Path(self.config.data.shifted).stem,
-                        "description": shifted_description(self.config.data.shifted),
-                        **measured["shifted"],
-                    },
-                    "class_names": list(self.data.class_names),
-                    "sum_aug": to_dict(self.config.export),
-                    "endpoint": target,
-                    "final_model": phase_names[-1],
-                    "phase_models": phase_names,
-                },
-            )
-
-    def _trained_runs(self) -> tuple[str, ...]:
-        return ("teacher",) if self.config.student is None else ("teacher", "student")
-
-    @contextlib.contextmanager
-    def _endpoint(self, target: str) -> Iterator[str]:
-        """Yields a gRPC endpoint: the one given, or one started on a free port for as long as it is needed."""
-        if target:
-            yield target
-            return
-        from tfaug.serving import client
-
-        with client.start_server(self.exported()) as server:
-            yield server.grpc_target
-
     def exported(self) -> dict[str, str]:
         """Returns the base path of every export.
 
         Raises:
-          ConfigError: if one is missing.
+          ConfigError: if one is missing, or was made of other weights or settings.
         """
-        paths = {name: self.path / "export" / name for name in self.models()}
-        missing = [name for name, path in paths.items() if not (path / "1").exists()]
+        paths = {name: self.workdir.export(name) for name in self.config.exported()}
+        missing = [name for name, path in paths.items() if latest_info(path).get("key") != self._export_key(name)]
         if missing:
             raise ConfigError(f"{self.path} holds no export of {', '.join(missing)}; run `tfaug export` first")
         return {name: str(path.absolute()) for name, path in paths.items()}
+
+    # -- evaluate ------------------------------------------------------------------------------------------------
+
+    def evaluate(self, endpoint: str = "") -> None:
+        """Measures the exported models and writes the rows; what is not on disk yet is asked of an endpoint.
+
+        Args:
+          endpoint: HOST:PORT of a gRPC endpoint that serves this run's exports; empty: one is started here.
+
+        Raises:
+          ConfigError: if an export is missing, or the endpoint serves other models.
+        """
+        exports, target = self.exported(), endpoint or self.config.evaluate.endpoint
+        with self.workdir.stage("evaluate"), contextlib.ExitStack() as stack:
+            served = {
+                name: Served(
+                    self._export_key(name)["weights_sha256"],
+                    functools.partial(self.trained, name),
+                    self.config.export.precision,
+                    files.read_json(self.workdir.test_time(name))["choice"],
+                )
+                for name in exports
+            }
+            context = Context(
+                self.workdir,
+                self.config.evaluate,
+                served,
+                self.sets,
+                lambda: stack.enter_context(_client(target, exports)),
+                attacked=self.config.attacked(),
+                mirror=self.config.export.mirror,
+            )
+            if target:
+                context.client.check(context.models)
+            rows = measure(self.config.evaluate.evaluators, context)
+            # Rows never stand beside the meanings of others.
+            self.workdir.rows.unlink(missing_ok=True)
+            files.write_json(self.workdir.meanings, self._meanings(context))
+            write_rows(self.workdir.rows, rows)
+
+    def _meanings(self, context: Context) -> dict[str, Any]:
+        """Returns what the names in the rows stand for, JSON values."""
+        sets = {"test": (f"{self.config.data.source.short_name} test", "")} | {
+            each.name: (each.source.short_name, each.source.describe()) for each in self.config.test_sets
+        }
+        num_attacked = min(self.config.evaluate.num_attack_examples, len(self.data.test))
+        settings = to_dict(self.config)
+        return {
+            "settings": {key: settings[key] for key in ("evaluate", "test_sets")},
+            "models": {
+                name: {
+                    "training": training.name,
+                    "phase": index,
+                    "weights_sha256": self._export_key(name)["weights_sha256"],
+                }
+                for name, (training, index) in self.config.exported().items()
+            },
+            "sets": {
+                name: {"title": title, "description": description, "num_examples": len(context.split(name))}
+                for name, (title, description) in sets.items()
+            },
+            "attacks": {
+                name: {
+                    "title": title,
+                    "settings": to_dict(attack),
+                    "num_examples": num_attacked,
+                    "made_on": "the local model without Sum-Augmentation",
+                }
+                for name, (title, attack) in name_attacks(self.config.evaluate.attacks).items()
+            },
+        }
 
     # -- report --------------------------------------------------------------------------------------------------
 
@@ -334,3 +421,13 @@ class Job:
 
         with self.workdir.stage("report"):
             return write_report(self.path)
+
+
+@contextlib.contextmanager
+def _client(target: str, exports: Mapping[str, str]) -> Iterator[Client]:
+    """Yields a client of the endpoint given, or of one started on a free port for as long as it is needed."""
+    from tfaug.serving import client
+
+    with contextlib.ExitStack() as stack:
+        target = target or stack.enter_context(client.start_server(dict(exports))).grpc_target
+        yield stack.enter_context(client.Client(target, timeout_s=_TIMEOUT_S))

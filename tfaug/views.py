@@ -19,7 +19,7 @@ import numpy as np
 
 from tfaug import metrics
 from tfaug.data.split import Split, stratified_subset
-from tfaug.export import PASSES, Choice, ExportConfig, ServedModel
+from tfaug.export import PASSES, ExportConfig, ServedModel, ViewChoice
 from tfaug.extras import explained
 
 with explained():
@@ -79,7 +79,7 @@ def measure_views(
     if not len(images):
         raise ValueError("there are 0 images to measure views on; allowed: 1 or more")
     most = max(config.draws)
-    served = ServedModel(model, bank_images, config, Choice(most, config.weights[0]))
+    served = ServedModel(model, bank_images, config, ViewChoice(most, config.weights[0]))
     modes = ("plain", "mirror") if config.mirror else ("plain",)
     total = len(images) * (sum(PASSES[mode] for mode in modes) + most * len(config.weights))
     views = []
@@ -103,7 +103,7 @@ def measure_views(
     return views
 
 
-def choose_views(views: Sequence[View], labels: np.ndarray) -> Choice:
+def choose_views(views: Sequence[View], labels: np.ndarray) -> ViewChoice:
     """Chooses by the rule at the top of this module.
 
     Args:
@@ -120,7 +120,7 @@ def choose_views(views: Sequence[View], labels: np.ndarray) -> Choice:
       >>> right, wrong = [0.9, 0.1], [0.1, 0.9]
       >>> views = [View("plain", [right, right]), View("sum_aug", [right, wrong], 8, 0.5)]
       >>> choose_views(views, np.array([0, 0]))
-      Choice(num_draws=8, weight=0.5, default='plain')
+      ViewChoice(num_draws=8, weight=0.5, default='plain')
     """
     correct = {view: metrics.correct_predictions(view.probs, labels) for view in views}
 
@@ -137,7 +137,7 @@ def choose_views(views: Sequence[View], labels: np.ndarray) -> Choice:
         low, _ = metrics.paired_bootstrap(correct[best], correct[view])["ci95"]
         if low <= 0:
             break
-    return Choice(best_sum.num_draws, best_sum.weight, view.mode)
+    return ViewChoice(best_sum.num_draws, best_sum.weight, view.mode)
 
 
 def describe_views(views: Sequence[View], labels: np.ndarray) -> list[dict[str, Any]]:
@@ -189,7 +189,7 @@ def choose_test_time(
       progress: show it on a terminal.
 
     Returns:
-      JSON values: "choice" (the fields of `Choice`), "rule", "num_examples", and "views", see `describe_views`.
+      JSON values: "choice" (the fields of `ViewChoice`), "rule", "num_examples", and "views", see `describe_views`.
     """
     examples = validation.take(stratified_subset(validation.labels, config.num_examples, seed=config.seed))
     views = measure_views(model, bank_images, examples.images, config, name=name, progress=progress)

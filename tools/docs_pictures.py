@@ -19,6 +19,7 @@ from tfaug.config import near_name
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "docs" / "img"
 _COLORS = 224  # of a picture's palette
+_SMALL_PX = 56
 _MAGNITUDES = (0.0, 7.5, 15.0, 22.5, 30.0)
 
 
@@ -42,9 +43,26 @@ SHOWCASES: dict[str, Showcase] = {
     "random-crop": Showcase(("RandomCrop(size_px=64, resize=True)",)),
     "random-resized-crop": Showcase(("RandomResizedCrop(scale=(0.08, 1))",)),
     "random-scale": Showcase(("RandomScale(scale=(0.6, 1.4))",)),
+    "crop-and-resize": Showcase(("CropAndResize(area=(0.2, 1))",), image_px=_SMALL_PX),
+    "rotate": Showcase(("Rotate()",), image_px=_SMALL_PX),
+    "shear": Showcase(("Shear()",), image_px=_SMALL_PX),
+    "translate": Showcase(("Translate((-0.3, 0.3), (-0.3, 0.3), fill_mode='constant')",), image_px=_SMALL_PX),
+    "zoom": Showcase(("Zoom()",), image_px=_SMALL_PX),
+    "auto-contrast": Showcase(("AutoContrast()",), image_px=_SMALL_PX),
+    "equalize": Showcase(("Equalize()",), image_px=_SMALL_PX),
+    "posterize": Showcase(("Posterize(bits=2)",), image_px=_SMALL_PX),
+    "solarize": Showcase(("Solarize()",), image_px=_SMALL_PX),
+    "brightness": Showcase(("Brightness()",), image_px=_SMALL_PX),
+    "contrast": Showcase(("Contrast()",), image_px=_SMALL_PX),
+    "desaturate": Showcase(("Desaturate()",), image_px=_SMALL_PX),
+    "grayscale": Showcase(("Grayscale(p=0.5)",), image_px=_SMALL_PX),
+    "channel-shuffle": Showcase(("ChannelShuffle()",), image_px=_SMALL_PX),
+    "gaussian-filter": Showcase(("GaussianFilter(size_px=7, sigma_px=(0, 3))",), image_px=_SMALL_PX),
+    "smooth": Showcase(("Smooth((1, 1))",), image_px=_SMALL_PX),
     "gaussian-blur": Showcase(("GaussianBlur(sigma_px=2)",), sweep="sigma_px=0.5,1,2,4"),
     "elastic-distortion": Showcase(("ElasticDistortion()",), dataset="digits", num_columns=8, image_px=64, num_rows=2),
     "cutout": Showcase(("Cutout(size_px=32)", "Cutout(size_px=24, num_holes=3)")),
+    "random-cutout": Showcase(("RandomCutout()",), image_px=_SMALL_PX),
     "random-erasing": Showcase(("RandomErasing(p=1)",)),
     "mixup": Showcase(("Mixup(alpha=1)",)),
     "cutmix": Showcase(("CutMix(alpha=1)",)),
@@ -85,15 +103,15 @@ def draw_operations() -> bytes:
     from tfaug.report import sheet
 
     image = load_pictures("photos", 3).images[2]
-    rows = [sheet.Row("original", image[None])]
+    rows = [sheet.SheetRow("original", image[None])]
     for name, strength in PRESETS["paper_cifar"].items():
         values = tuple(float(strength.value(m)) for m in _MAGNITUDES) if UNITS[name] else (0.0,)
         images = tf.repeat(tf.constant(image)[None], len(values), axis=0)
         index = tf.zeros([len(values), 1], tf.int32), tf.range(len(values))[:, None]
         augmented = apply_operations(images, [Operation(name, values)], *index).numpy()
-        rows.append(sheet.Row(name, augmented, [[f"{value:.3g}"] for value in values] if UNITS[name] else ()))
+        rows.append(sheet.SheetRow(name, augmented, [[f"{value:.3g}"] for value in values] if UNITS[name] else ()))
     heading = f"paper_cifar at m = {', '.join(f'{m:g}' for m in _MAGNITUDES)}"
-    layout = sheet.lay_out(heading, [sheet.Block("", rows)], 72)
+    layout = sheet.lay_out(heading, [sheet.SheetBlock("", rows)], 72)
     return sheet.draw_sheet(layout, "png")
 
 

@@ -8,11 +8,14 @@ import re
 import matplotlib
 import numpy as np
 import pytest
+import toy_run
 from matplotlib.figure import Figure
 from PIL import Image
 
 from tfaug import report
-from tfaug.report import figures, rows
+from tfaug.report import figures, read_run, summarize
+from tfaug.report.read import History
+from tfaug.workdir import HISTORY_FIELDS
 
 
 @pytest.fixture
@@ -89,7 +92,7 @@ def test_long_names_stay_inside_the_label_column(images):
 
 
 def test_curves_put_phases_end_to_end(workdir):
-    teacher = [history for history in rows.read_run(workdir).histories if history.model == "teacher"]
+    teacher = [history for history in read_run(workdir).histories if history.training == "teacher"]
     axes = _axes(figures.draw_curves(teacher, "loss"))
     drawn = {tuple(zip(*line.get_data(), strict=True)) for line in axes.lines}
     assert ((1.0, 2.0), (2.0, 1.5)) in drawn and ((1.0, 1.5), (2.0, 1.0)) in drawn
@@ -99,31 +102,31 @@ def test_curves_put_phases_end_to_end(workdir):
 
 
 def test_learning_rates_far_apart_are_drawn_on_a_log_scale(workdir):
-    teacher = [history for history in rows.read_run(workdir).histories if history.model == "teacher"]
+    teacher = [history for history in read_run(workdir).histories if history.training == "teacher"]
     assert _axes(figures.draw_curves(teacher, "learning_rate")).get_yscale() == "log"  # .1 to .001
     assert _axes(figures.draw_curves(teacher[:1], "learning_rate")).get_yscale() == "linear"  # .1 to .05
 
 
 def test_a_spike_of_the_loss_does_not_flatten_the_rest():
-    columns = {column: np.array([2.0, 1.5, 1.0]) for column in rows.HISTORY_COLUMNS}
-    calm = rows.History("teacher", "0_train", columns)
-    spiked = rows.History("teacher", "0_train", {**columns, "val_loss": np.array([900.0, 1.5, 1.0])})
+    columns = {column: np.array([2.0, 1.5, 1.0]) for column in HISTORY_FIELDS}
+    calm = History("teacher", "0_train", columns)
+    spiked = History("teacher", "0_train", {**columns, "val_loss": np.array([900.0, 1.5, 1.0])})
     assert _axes(figures.draw_curves([calm], "loss")).get_yscale() == "linear"
     assert _axes(figures.draw_curves([spiked], "loss")).get_yscale() == "log"
 
 
 def test_attack_bars_are_as_high_as_the_accuracies(workdir):
-    summary = rows.summarize(rows.read_run(workdir))
-    axes = _axes(figures.draw_attacks(summary["served"], ["fgsm", "pgd"]))
+    summary = summarize(read_run(workdir))
+    axes = _axes(figures.draw_attacks(summary["served"], {"fgsm": "FGSM", "pgd": "PGD 8/255"}))
     heights = [bar.get_height() for bar in axes.patches]
     assert heights == [0.9, 0.5, 0.0, 0.7, 0.75, 0.5]  # plain, then Sum-Aug: clean, FGSM, PGD
     ends = [bars.lines[2][0].get_segments()[0][:, 1] for bars in axes.containers if hasattr(bars, "lines")]
     assert len(ends) == 6 and ends[0] == pytest.approx([0.5958, 0.9821], abs=5e-5)
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["clean", "FGSM", "PGD"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["clean", "FGSM", "PGD 8/255"]
 
 
 def test_reliability_dots_stand_at_confidence_and_accuracy(workdir):
-    run = rows.read_run(workdir)
+    run = read_run(workdir)
     axes = _axes(figures.draw_reliability(figures.clean_answers(run, "refine")))
     plain, mirror, sum_aug = (dots.get_offsets().tolist() for dots in axes.collections)
     assert mirror == [pytest.approx([0.7, 1.0], abs=1e-6)]
@@ -132,8 +135,8 @@ def test_reliability_dots_stand_at_confidence_and_accuracy(workdir):
 
 
 def test_svg_uses_the_page_s_colours_and_prefixed_ids(workdir):
-    summary = rows.summarize(rows.read_run(workdir))
-    drawing = figures.svg(figures.draw_attacks(summary["served"], ["pgd"]), "bars of x", 'say "<alt>"')
+    summary = summarize(read_run(workdir))
+    drawing = figures.svg(figures.draw_attacks(summary["served"], {"pgd": "PGD"}), "bars of x", 'say "<alt>"')
     assert drawing.startswith('<svg class="chart" role="img" aria-label="say &quot;&lt;alt&gt;&quot;"')
     assert "fill: var(--plain, #2166ac)" in drawing and "var(--sum-aug," in drawing
     assert all(each.startswith("bars-of-x-") for each in re.findall(r'\bid="([^"]+)"', drawing))
@@ -142,15 +145,15 @@ def test_svg_uses_the_page_s_colours_and_prefixed_ids(workdir):
 
 def test_drawing_changes_no_setting_and_repeats_its_bytes(workdir):
     before = dict(matplotlib.rcParams)
-    summary = rows.summarize(rows.read_run(workdir))
-    draw = figures.draw_attacks(summary["served"], ["pgd"])
+    summary = summarize(read_run(workdir))
+    draw = figures.draw_attacks(summary["served"], {"pgd": "PGD"})
     assert figures.svg(draw, "a", "b") == figures.svg(draw, "a", "b")
     assert dict(matplotlib.rcParams) == before
 
 
 def test_names_with_dollar_signs_are_text_not_formulas(workdir):
-    history = rows.read_run(workdir).histories[0]
-    named = [rows.History("teacher", f"{i}_a$b_$c", history.columns) for i in range(2)]
+    history = read_run(workdir).histories[0]
+    named = [History("teacher", f"{i}_a$b_$c", history.columns) for i in range(2)]
     assert "a$b_$c" in figures.svg(figures.draw_curves(named, "loss"), "x", "y")
 
 
@@ -163,6 +166,5 @@ def test_readme_picture_is_1200_wide_and_repeatable(workdir, tmp_path):
 
 def test_readme_picture_does_without_augmentations_and_attacks(workdir, tmp_path):
     (workdir / "figures/augmentations.npz").unlink()
-    for attacked in workdir.glob("predictions/*/*.[fp]g*.npz"):
-        attacked.unlink()
+    toy_run.forget(workdir, "predictions/*/*.[fp]g*.npz")
     assert Image.open(report.save_readme_picture(workdir, tmp_path / "picture.png")).width == 1200

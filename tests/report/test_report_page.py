@@ -6,9 +6,7 @@ import base64
 import html.parser
 import io
 import json
-import pathlib
 import re
-import shutil
 import subprocess
 import sys
 
@@ -18,6 +16,7 @@ import toy_run
 from PIL import Image
 
 from tfaug import report
+from tfaug.workdir import Row, read_rows, write_rows
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 
@@ -99,7 +98,7 @@ def test_same_workdir_gives_the_same_bytes(workdir):
 
 def test_failed_report_leaves_the_last_one_alone(workdir):
     before = report.write_report(workdir).read_bytes()
-    (workdir / "predictions/refine/test.clean.plain.npz").unlink()
+    (workdir / "rows.csv").unlink()
     with pytest.raises(FileNotFoundError):
         report.write_report(workdir)
     assert (workdir / "report.html").read_bytes() == before
@@ -130,8 +129,8 @@ def test_page_says_which_run_it_is(page):
 
 
 def test_tables_show_the_numbers(page):
-    assert page.row("Teacher refine")[1:4] == ["90.0 %", "59.6 % to 98.2 %", "272,474"]
-    assert page.row("Student")[1] == "70.0 %"
+    assert page.row("teacher refine")[1:4] == ["90.0 %", "59.6 % to 98.2 %", "272,474"]
+    assert page.row("student", "70.0 %")[3] == "61,706"
     clean, attacked, gap = [row for row in page.rows if [cell.strip() for cell in row[:2]] == ["refine", "plain"]]
     assert clean[2:] == ["90.0 %", "59.6 % to 98.2 %", "0.4311", "0.1000", "0.2000", "10"]
     assert attacked[2:] == ["75.0 %", "50.0 %", "15.0 % to 85.0 %", "0.0 %", "0.0 % to 49.0 %", "4"]
@@ -170,14 +169,14 @@ def test_page_tells_what_was_chosen_and_what_it_gained(page):
 def test_every_figure_is_there_and_says_what_it_shows(page):
     labels = {attributes["aria-label"] for attributes in page.find("svg")}
     for begin in (
-        "Loss of the teacher over 3 epochs. Phase 0_train ends at training 1.5, validation 1.",
-        "Accuracy of the teacher over 3 epochs.",
-        "Learning rate of the teacher over 3 epochs. Phase 0_train ends at 0.05. Phase 1_refine ends at 0.001.",
-        "Loss of the student over 1 epochs.",
+        "Loss of teacher over 3 epochs. Phase 0_train ends at training 1.5, validation 1.",
+        "Accuracy of teacher over 3 epochs.",
+        "Learning rate of teacher over 3 epochs. Phase 0_train ends at 0.05. Phase 1_refine ends at 0.001.",
+        "Loss of student over 1 epochs.",
         "Reliability of train on the test set",
         "Reliability of refine on the test set: accuracy over confidence. Expected calibration error: plain 0.100, ",
         "Reliability of student on the test set",
-        "Accuracy of refine by attack: plain clean 90.0 %, plain fgsm 50.0 %, plain pgd 0.0 %, Sum-Aug clean 70.0 %",
+        "Accuracy of refine by attack: plain clean 90.0 %, plain FGSM 50.0 %, plain PGD 0.0 %, Sum-Aug clean 70.0 %",
     ):
         assert [label for label in labels if label.startswith(begin)], begin
     assert len(page.find("svg")) == 3 + 3 + 3 + 1
@@ -197,19 +196,10 @@ def test_contact_sheet_shows_each_pixel_as_a_square(page):
     assert (picture[:, 96:100, 3] == 0).all()
 
 
-def _without(workdir: pathlib.Path, *patterns: str) -> None:
-    for pattern in patterns:
-        found = list(workdir.glob(pattern))
-        assert found, pattern
-        for path in found:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
 @pytest.mark.parametrize(
     ("patterns", "sentence", "gone"),
     [
-        (["student", "predictions/student"], "No student was distilled", "Reliability, student"),
-        (["predictions/student"], "The student was not measured; `tfaug evaluate` does that.", "Reliability, student"),
+        (["predictions/student"], "Not measured: student; `tfaug evaluate` does that.", "Reliability, student"),
         (["predictions/*/shifted.*"], "No shifted test set was measured", "toy shifted"),
         (["predictions/*/*.fgsm.*", "predictions/*/*.pgd.*"], "No attacked images were sent", "Accuracy by attack"),
         (["predictions/*/*.sum_aug.npz"], "The models were not asked through Sum-Aug", "30.0 %, Sum-Aug"),
@@ -220,7 +210,7 @@ def _without(workdir: pathlib.Path, *patterns: str) -> None:
     ],
 )
 def test_missing_piece_is_left_out_with_a_sentence(workdir, patterns, sentence, gone):
-    _without(workdir, *patterns)
+    toy_run.forget(workdir, *patterns)
     page = Page(report.write_report(workdir).read_text(encoding="utf-8"))
     assert sentence in page.text
     assert gone not in page.text
@@ -230,33 +220,85 @@ def test_missing_piece_is_left_out_with_a_sentence(workdir, patterns, sentence, 
 
 
 def test_a_run_with_only_what_is_needed_is_reported(workdir):
-    _without(workdir, "student", "predictions/student", "predictions/train", "figures", "timings.json")
-    _without(workdir, "predictions/*/*.sum_aug.npz", "predictions/*/*.fgsm.*", "predictions/*/*.pgd.*")
-    _without(workdir, "predictions/*/shifted.*", "*/*/history.csv", "export")
-    meta = {"final_model": "refine", "phase_models": ["train", "refine"], "shifted": None}
-    toy_run.write_json(workdir / "predictions/meta.json", meta)
-    toy_run.write_json(workdir / "config.json", {"config": {}, "fingerprint": "x"})
+    toy_run.forget(workdir, "predictions", "figures", "timings.json", "*/*/history.csv", "export")
+    toy_run.write_json(workdir / "rows.json", {"sets": {"test": {"title": "toy", "num_examples": 10}}})
+    config = {"trainings": [{"name": "teacher", "phases": [{"name": "train"}]}]}
+    toy_run.write_json(workdir / "config.json", {"config": config, "fingerprint": "x"})
     toy_run.write_json(workdir / "teacher/result.json", {})
     page = Page(report.write_report(workdir).read_text(encoding="utf-8"))
-    assert page.row("Teacher refine")[1:] == ["90.0 %", "59.6 % to 98.2 %", "n/a", "n/a", "n/a"]
+    assert page.row("teacher")[1:] == ["n/a", "", "n/a", "n/a", "n/a"]
     summary = json.loads((workdir / "summary.json").read_text())
-    assert (summary["student"], summary["gap"], summary["seconds"]) == (None, None, None)
-    assert sorted(summary["notes"]) == [
-        "attacks",
-        "augmentations",
-        "gap",
-        "student",
-        "sum_aug",
-        "test_time",
-        "timings",
-        "training",
+    assert (summary["gap"], summary["seconds"], summary["rows"]) == (None, None, [])
+    assert "student" not in summary
+    needless = ("attacks", "augmentations", "gap", "models", "sum_aug", "test_time", "timings", "training")
+    assert sorted(summary["notes"]) == list(needless)
+
+
+def test_rows_that_no_table_knows_stand_in_one_of_their_own(workdir):
+    rows = read_rows(workdir / "rows.csv")
+    own = Row("refine", "shifted", "pgd", "mirror", "mean_confidence", 0.12345, 0.1, 0.2, 1234)
+    write_rows(workdir / "rows.csv", [*rows, own, Row("refine", "validation", "clean", "loud", "mean_confidence", 7)])
+    page = Page(report.write_report(workdir).read_text(encoding="utf-8"))
+    assert "Other measures" in page.text and "mean confidence" in page.text
+    # Its own table, where the metric stands above, and the table of all rows.
+    table, every = [row[1:] for row in page.rows if row[:2] == ["refine", "toy shifted"] and "PGD" in row]
+    assert table == ["toy shifted", "PGD", "mirror", "0.1235", "0.1000 to 0.2000", "1,234"]
+    assert every == ["toy shifted", "PGD", "mirror", "mean_confidence", "0.1235", "0.1000 to 0.2000", "1,234"]
+    assert ["refine", "validation", "clean", "loud", "7.0000", "", "n/a"] in page.rows
+    assert f"All {len(rows) + 2} rows" in page.text
+
+
+def test_a_page_without_such_rows_has_no_such_table(page):
+    assert "Other measures" not in page.text
+
+
+def test_any_number_of_trainings_sets_and_attacks_is_shown(workdir):
+    """A third training, a second other set, and the same attack twice."""
+    config = json.loads((workdir / "config.json").read_text())
+    config["config"]["trainings"].append({"name": "small", "phases": [{"name": "only"}]})
+    toy_run.write_json(workdir / "config.json", config)
+    toy_run.write_json(workdir / "small/result.json", {"num_parameters": 123, "phases": []})
+    meanings = json.loads((workdir / "rows.json").read_text())
+    meanings["models"]["small"] = {"training": "small", "phase": 0, "weights_sha256": toy_run.WEIGHTS["train"]}
+    meanings["sets"]["twisted"] = {"title": "toy twisted", "description": "", "num_examples": 20}
+    pgd = meanings["attacks"].pop("pgd")
+    meanings["attacks"] |= {"pgd_4_255": {**pgd, "title": "PGD 4/255"}, "pgd_8_255": {**pgd, "title": "PGD 8/255"}}
+    toy_run.write_json(workdir / "rows.json", meanings)
+    toy_run.write_answers(workdir, "small/test.clean.plain", wrong=[1], weights="train")
+    ids = [f"other-{i}" for i in range(20)]
+    toy_run.write_answers(workdir, "refine/twisted.clean.plain", wrong=list(range(2)), ids=ids)
+    toy_run.write_attacked(workdir, "refine/test.pgd_4_255.plain", wrong=[0])
+    toy_run.write_attacked(workdir, "refine/test.pgd_8_255.plain", wrong=[0, 1])
+    toy_run.measure_again(workdir)
+    page = Page(report.write_report(workdir).read_text(encoding="utf-8"))
+    assert page.row("small", "90.0 %")[3] == "123"
+    assert "small on toy test" in page.text
+    header = next(row for row in page.rows if "PGD 4/255" in row)
+    assert header == [
+        "Model",
+        "Answers",
+        "Clean, same images",
+        *(t for a in ("FGSM", "PGD 4/255", "PGD 8/255") for t in (a, "95 % interval")),
+        "n",
     ]
+    attacked = next(row for row in page.rows if [cell.strip() for cell in row[:3]] == ["refine", "plain", "75.0 %"])
+    assert attacked[3::2][:3] == ["50.0 %", "75.0 %", "50.0 %"]
+    assert page.row("PGD 4/255")[0] and page.row("PGD 8/255")[0]
+    assert "toy test against toy twisted" in page.text and "toy test against toy shifted: other toys" in page.text
+    assert page.row("refine", "plain", "90.0 %", "10", "90.0 %")[5:7] == ["20", "+0.0"]
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert list(summary["trainings"]) == ["teacher", "student", "small"]
+    assert summary["small"]["test_accuracy"] == 0.9 and list(summary["phases"]) == ["train", "refine"]
+    assert summary["phases"]["refine"]["gaps"]["twisted"]["plain"]["difference"] == 0.0
+    assert summary["gap"]["shifted_set"] == "toy shifted"
+    assert summary["served"]["plain"]["pgd_4_255_accuracy"] == 0.75
+    assert "PGD 4/255" in report.short_table(summary)
 
 
 def test_history_without_validation_is_drawn_without_it(workdir):
     toy_run.write_history(workdir, "teacher/0_train", ["1,5,0.1,2.0,0.3,,,3.0"])
     page = Page(report.write_report(workdir).read_text(encoding="utf-8"))
-    (label,) = [each["aria-label"] for each in page.find("svg") if each["aria-label"].startswith("Loss of the teacher")]
+    (label,) = [each["aria-label"] for each in page.find("svg") if each["aria-label"].startswith("Loss of teacher")]
     assert "Phase 0_train ends at training 2. Phase" in label
 
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import pathlib
+import shutil
 
 import numpy as np
+
+from tfaug.evaluate import Classification, Evaluator, Gain, Shift, UnderAttack
+from tfaug.evaluate.base import measure
+from tfaug.predictions import Predictions, read_predictions
+from tfaug.workdir import Workdir, write_rows
 
 NUM_TEST = 10
 NUM_CLASSES = 3
 ATTACKED = [0, 2, 4, 6]
+TRAININGS = {"teacher": ["train", "refine"], "student": ["distill"]}
 WEIGHTS = {"train": "a" * 64, "refine": "b" * 64, "student": "c" * 64}
 
 
@@ -26,9 +33,9 @@ def write_answers(
     confidence: float = 0.8,
     ids: list[str] | None = None,
     labels: np.ndarray | None = None,
+    weights: str = "",
 ) -> None:
     """Writes predictions/NAME.npz: each answer has the same confidence, the rest is shared by the other classes."""
-    model = name.split("/")[0]
     ids = [f"test-{i}" for i in range(NUM_TEST)] if ids is None else ids
     labels = np.arange(len(ids), dtype=np.int64) % NUM_CLASSES if labels is None else labels
     chosen = labels.copy()
@@ -37,7 +44,7 @@ def write_answers(
     probs[np.arange(len(ids)), chosen] = confidence
     path = workdir / "predictions" / f"{name}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
-    key = json.dumps({"weights_sha256": WEIGHTS[model]})
+    key = json.dumps({"weights_sha256": WEIGHTS[weights or name.split("/")[0]]})
     np.savez(path, probs=probs, logits=np.log(probs), labels=labels, ids=np.array(ids), key=np.array(key))
 
 
@@ -77,6 +84,40 @@ def write_history(workdir: pathlib.Path, folder: str, rows: list[str]) -> None:
     path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
 
 
+EVALUATORS = (Classification(), Gain(), Shift(), UnderAttack())
+
+
+class Answers:
+    """A context that hands out the predictions on disk."""
+
+    modes = ("plain", "mirror", "sum_aug")
+
+    def __init__(self, workdir: pathlib.Path):
+        meanings = json.loads((workdir / "rows.json").read_text())
+        self.models, self.sets, self.attacks = (tuple(meanings[kind]) for kind in ("models", "sets", "attacks"))
+        self.attacked = self.models
+        self._workdir = Workdir(workdir)
+
+    def predictions(self, model: str, set_name: str, attack: str = "clean", mode: str = "plain") -> Predictions | None:
+        path = self._workdir.predictions(model, set_name, attack, mode)
+        return read_predictions(path) if path.exists() else None
+
+
+def measure_again(workdir: pathlib.Path, evaluators: tuple[Evaluator, ...] = EVALUATORS) -> None:
+    """Writes the rows of the predictions on disk."""
+    write_rows(workdir / "rows.csv", measure(evaluators, Answers(workdir)))
+
+
+def forget(workdir: pathlib.Path, *patterns: str) -> None:
+    """Removes files and folders, and measures what is left."""
+    for pattern in patterns:
+        found = list(workdir.glob(pattern))
+        assert found, pattern
+        for path in found:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    measure_again(workdir)
+
+
 def write_run(workdir: pathlib.Path) -> None:
     """Writes a run of two phases and a student, with attacks, a shifted set and everything else."""
     write_json(
@@ -85,7 +126,11 @@ def write_run(workdir: pathlib.Path) -> None:
             "config": {
                 "class": "Experiment",
                 "name": "toy <run> & more",
-                "export": {"class": "ExportConfig", "draws": [4, 8], "num_inputs": 2, "bank_size": 16},
+                "trainings": [
+                    {"name": name, "phases": [{"name": phase} for phase in phases]}
+                    for name, phases in TRAININGS.items()
+                ],
+                "export": {"class": "ExportConfig", "draws": [4, 8], "num_inputs": 2, "bank_size": 12},
             },
             "fingerprint": "0123456789ab",
             "versions": {"numpy": "1.26.4", "tensorflow": "2.15.1"},
@@ -106,23 +151,27 @@ def write_run(workdir: pathlib.Path) -> None:
     write_attacked(workdir, "refine/test.fgsm.sum_aug", wrong=[0])
     write_attacked(workdir, "refine/test.pgd.plain", wrong=[0, 1, 2, 3])
     write_attacked(workdir, "refine/test.pgd.sum_aug", wrong=[0, 1])
-    attack = {"epsilon": 8 / 255, "num_examples": len(ATTACKED)}
+    fgsm = {"class": "FGSM", "epsilon": 8 / 255}
+    pgd = {"class": "PGD", "epsilon": 8 / 255, "step_size": 2 / 255, "num_steps": 10, "random_start": False}
+    places = {"train": ("teacher", 0), "refine": ("teacher", 1), "student": ("student", 0)}
     write_json(
-        workdir / "predictions/meta.json",
+        workdir / "rows.json",
         {
-            "test": {"name": "toy test", "num_examples": NUM_TEST},
-            "shifted": {"name": "toy shifted", "description": "toy shifted: other toys", "num_examples": 20},
-            "attacks": {
-                "fgsm": attack,
-                "pgd": {**attack, "step_size": 2 / 255, "num_steps": 10, "random_start": False},
+            "models": {
+                name: {"training": training, "phase": phase, "weights_sha256": WEIGHTS[name]}
+                for name, (training, phase) in places.items()
             },
-            "class_names": ["a", "b", "c"],
-            "endpoint": "127.0.0.1:8500",
-            "sum_aug": {"num_inputs": 2, "bank_size": 12},
-            "final_model": "refine",
-            "phase_models": ["train", "refine"],
+            "sets": {
+                "test": {"title": "toy test", "description": "", "num_examples": NUM_TEST},
+                "shifted": {"title": "toy shifted", "description": "toy shifted: other toys", "num_examples": 20},
+            },
+            "attacks": {
+                name: {"title": name.upper(), "settings": settings, "num_examples": len(ATTACKED)}
+                for name, settings in (("fgsm", fgsm), ("pgd", pgd))
+            },
         },
     )
+    measure_again(workdir)
     view = {"accuracy_ci95": [0.5, 0.95], "nll_ci95": [0.25, 0.75]}
     gain = {"difference": 0.05, "ci95": [-0.05, 0.15]}
     write_json(
@@ -141,8 +190,8 @@ def write_run(workdir: pathlib.Path) -> None:
             ],
         },
     )
-    write_result(workdir, "teacher", ["train", "refine"], 272474)
-    write_result(workdir, "student", ["distill"], 61706)
+    write_result(workdir, "teacher", TRAININGS["teacher"], 272474)
+    write_result(workdir, "student", TRAININGS["student"], 61706)
     write_history(workdir, "teacher/0_train", ["1,5,0.1,2.0,0.3,1.5,0.5,3.0", "2,10,0.05,1.5,0.5,1.0,0.75,3.0"])
     write_history(workdir, "teacher/1_refine", ["1,5,0.001,1.25,0.6,0.9,0.8,3.0"])
     write_history(workdir, "student/0_distill", ["1,5,0.1,2.0,0.3,1.5,0.5,3.0"])

@@ -21,8 +21,8 @@ from tfaug.schedules import Progress, Schedule, check_scheduled, value_at
 MAX_LEVEL = 10.0
 
 # (operation, probability, level 0..9); the level of an operation without a value is kept as published.
-Step: TypeAlias = tuple[str, float, int]
-SubPolicy: TypeAlias = tuple[Step, Step]
+PolicyStep: TypeAlias = tuple[str, float, int]
+SubPolicy: TypeAlias = tuple[PolicyStep, PolicyStep]
 
 # What a level means, at level 10. An operation's index is its place; warps that stand side by side share one gather.
 CIFAR_STRENGTHS: dict[str, Strength] = {

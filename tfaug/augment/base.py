@@ -17,6 +17,7 @@ moves or mixes values, such as Flip or Mixup, takes floats of any range: its `co
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -24,8 +25,8 @@ import tensorflow as tf
 
 from tfaug import rng
 from tfaug.config import LARGEST, ConfigError, is_number, to_python
-from tfaug.images.base import check_size
-from tfaug.schedules import Progress
+from tfaug.images.base import cast_images, check_size
+from tfaug.schedules import Progress, Schedule, value_at
 from tfaug.shapes import held_to
 
 Choice: TypeAlias = dict[str, tf.Tensor]
@@ -206,6 +207,55 @@ def _as_many(images: tf.Tensor, labels: Any, least: int = 0) -> Any:
         return labels
     sizes = [tf.maximum(tf.shape(labels)[i], least) if n is None else n for i, n in enumerate(labels.shape)]
     return held_to(labels, [image_shape(images)[0], *sizes[1:]], "as many labels as images")
+
+
+class Sometimes:
+    """Gives an op that changes each image by itself, with probability `p`, its `sample` and `apply`.
+
+    The op itself has `_draw` and `_change`.
+
+    uint8 images stay uint8: values between the grey levels are rounded half to even. Floats stay unrounded, unless the
+    op makes grey levels, uint8, of them.
+
+    Choice: what `_draw` returns and, unless `p` is 1, `applied` bool [B].
+    """
+
+    p: float | Schedule
+
+    def _draw(self, seed: tf.Tensor, shape: Shape) -> Choice:
+        """Draws what the op does to each image."""
+        return {}
+
+    def _change(self, images: tf.Tensor, choice: Choice) -> tf.Tensor:
+        """Returns all images changed, uint8 or float32."""
+        raise NotImplementedError(f"{type(self).__name__} has no _change(images, choice)")
+
+    def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
+        """Draws what is done to which image; see Augmentation.sample."""
+        choice = self._draw(seed, shape)
+        if self.p == 1:
+            return choice
+        p = value_at(self, "p", progress)
+        return {**choice, "applied": rng.bernoulli(rng.fold_in(seed, _APPLIED), [shape[0]], p)}
+
+    def apply(self, batch: Batch, choice: Choice) -> Batch:
+        """Changes the images that are to be; see Augmentation.apply."""
+        images = self._change(batch.images, choice)
+        if batch.images.dtype == tf.uint8:
+            images = cast_images(images, tf.uint8)
+        if "applied" in choice:
+            applied = tf.reshape(choice["applied"], [-1, 1, 1, 1])
+            images = tf.where(applied, images, cast_images(batch.images, images.dtype))
+        return batch._replace(images=images)
+
+
+_APPLIED = 1 << 16  # what `Sometimes` folds into the seed; an op's own draws fold in small numbers
+
+
+def uniform_each(seed: tf.Tensor, shape: Shape, limits: Mapping[str, tuple[float, float]]) -> Choice:
+    """Draws for each image a number uniformly between each pair of limits, by its name, float32 [B]."""
+    named = enumerate(limits.items())
+    return {name: rng.uniform(rng.fold_in(seed, i), [shape[0]], *pair) for i, (name, pair) in named}
 
 
 class _OfOps:

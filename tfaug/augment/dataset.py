@@ -11,9 +11,9 @@ import tensorflow as tf
 from tfaug import rng
 from tfaug.augment.base import Augmentation
 from tfaug.augment.keras_cv import check_unscheduled
-from tfaug.augment.ranges import cast_images, check_value_range, from_0_255, range_for, to_0_255
+from tfaug.augment.ranges import check_value_range, from_0_255, range_for, to_0_255
 from tfaug.config import ConfigError, read_number
-from tfaug.images.base import UNIT_RANGE, in_unit_range
+from tfaug.images.base import UNIT_RANGE, cast_images, in_unit_range
 
 _WORD = 0x7466617567  # any number but 0: TensorFlow takes two zeros for no seed
 

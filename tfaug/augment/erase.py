@@ -1,4 +1,4 @@
-"""Ops that cover part of each image: Cutout and Random Erasing."""
+"""Ops that cover part of each image: Cutout, its form in shares of the image, and Random Erasing."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from tfaug import images as kernels
 from tfaug import rng
-from tfaug.augment.base import Augmentation, Batch, Choice, Shape, image_shape
+from tfaug.augment.base import Augmentation, Batch, Choice, Shape, Sometimes, uniform_each
 from tfaug.augment.spatial import NUM_RATIOS, check_pair, draw_windows, middles
-from tfaug.config import ConfigError, check_whole
+from tfaug.config import LARGEST, ConfigError, check_range, check_whole
+from tfaug.images import resample
 from tfaug.images.base import MAX_SIDE_PX, warn_of_unit_range
 from tfaug.schedules import Progress, Schedule, bounds, check_scheduled, value_at
 
@@ -91,10 +93,74 @@ class Cutout(Augmentation):
         """Covers the holes; see Augmentation.apply."""
         side = choice["side_px"][..., tf.newaxis]
         start = choice["centre_px"] - side // 2
-        covered = _covered(batch.images, tf.concat([start, start + side], -1), self.num_holes)
         if self.fill:
             warn_of_unit_range(batch.images)
-        return batch._replace(images=tf.where(covered, tf.cast(self.fill, batch.images.dtype), batch.images))
+        boxes = tf.concat([start, start + side], -1)
+        return batch._replace(images=kernels.cover(batch.images, boxes, self.num_holes, self.fill))
+
+
+@dataclass(frozen=True)
+class RandomCutout(Sometimes, Augmentation):
+    """Covers a rectangle of each image, about a pixel drawn uniformly; what lies outside is cut off.
+
+    Its sides are drawn uniformly as shares of the image's, each by itself, and rounded up to whole px. A side s reaches
+    from `centre - s // 2` on over s rows or columns, as in `Cutout`, whose squares are given in px.
+
+    Images of any size; uint8 and float32 stay what they are. Labels pass.
+
+    Choice: `centre_px` int32 [B, 2], row and column; `size_px` int32 [B, 2], rows and columns; `applied`, see
+    `Sometimes`.
+
+    Attributes:
+      height_fraction: lowest and highest share of the height, 0..1.
+      width_fraction: likewise, of the width.
+      fill: grey level that covers it; floats may have any.
+      p: probability per image, 0..1, or a schedule; 0 is the identity.
+
+    Raises:
+      ConfigError: if a field is out of range.
+
+    Source: keras-cv 0.9, layers.RandomCutout (which holds the width to the height).
+
+    Example:
+      >>> op = RandomCutout(height_fraction=(1, 1), width_fraction=(1, 1), fill=9)
+      >>> sorted({*op(tf.zeros([8, 4, 4, 1], tf.uint8), seed=1).numpy().flatten().tolist()})
+      [0, 9]
+    """
+
+    height_fraction: tuple[float, float] = (0.0, 0.5)
+    width_fraction: tuple[float, float] = (0.0, 0.5)
+    fill: float = 0.0
+    p: float | Schedule = 1.0
+
+    def __post_init__(self) -> None:
+        check_pair(self, "height_fraction", 0, 1)
+        check_pair(self, "width_fraction", 0, 1)
+        check_range(self, "fill", -LARGEST)
+        check_scheduled(self, "p", 0, 1)
+
+    @property
+    def counts_in_levels(self) -> bool:
+        """Whether it covers with anything but black."""
+        return self.fill != 0
+
+    @property
+    def fills_with_black(self) -> bool:
+        """Whether it covers with black."""
+        return self.fill == 0
+
+    def _draw(self, seed: tf.Tensor, shape: Shape) -> Choice:
+        shares = uniform_each(seed, shape, {"height": self.height_fraction, "width": self.width_fraction}).values()
+        sizes = [
+            resample.share_of_side(share, side, 1, up=True) for share, side in zip(shares, shape[1:3], strict=True)
+        ]
+        centres = [rng.randint(rng.fold_in(seed, 2 + i), [shape[0]], 0, side) for i, side in enumerate(shape[1:3])]
+        return {"centre_px": tf.stack(centres, 1), "size_px": tf.stack(sizes, 1)}
+
+    def _change(self, images: tf.Tensor, choice: Choice) -> tf.Tensor:
+        start = choice["centre_px"] - choice["size_px"] // 2
+        boxes = tf.concat([start, start + choice["size_px"]], 1)[:, tf.newaxis]
+        return kernels.cover(tf.cast(images, tf.float32), boxes, 1, self.fill)
 
 
 @dataclass(frozen=True)
@@ -165,20 +231,7 @@ class RandomErasing(Augmentation):
 
     def apply(self, batch: Batch, choice: Choice) -> Batch:
         """Covers the rectangles; see Augmentation.apply."""
-        covered = _covered(batch.images, choice["box_px"][:, tf.newaxis], 1)
         if self.fill:
             warn_of_unit_range(batch.images)
-        fill = tf.cast(choice["noise"] if self.fill == "noise" else self.fill, batch.images.dtype)
-        return batch._replace(images=tf.where(covered, fill, batch.images))
-
-
-def _covered(images: tf.Tensor, boxes_px: tf.Tensor, num: int) -> tf.Tensor:
-    """Returns which pixels lie in one of the `num` boxes [B, num, 4] of their image, bool [B, H, W, 1]."""
-    _, height, width, _ = image_shape(images)
-    rows, columns = tf.range(height)[tf.newaxis], tf.range(width)[tf.newaxis]
-    covered = tf.zeros([tf.shape(images)[0], height, width], tf.bool)
-    for i in range(num):
-        top, left, bottom, right = tf.unstack(boxes_px[:, i, :, tf.newaxis], axis=1)
-        in_rows, in_columns = (rows >= top) & (rows < bottom), (columns >= left) & (columns < right)
-        covered |= in_rows[:, :, tf.newaxis] & in_columns[:, tf.newaxis, :]
-    return covered[..., tf.newaxis]
+        fill = choice["noise"] if self.fill == "noise" else self.fill
+        return batch._replace(images=kernels.cover(batch.images, choice["box_px"][:, tf.newaxis], 1, fill))

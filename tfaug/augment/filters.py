@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +10,12 @@ import tensorflow as tf
 
 from tfaug import images as kernels
 from tfaug import rng
-from tfaug.augment.base import Augmentation, Batch, Choice, Shape, image_shape
+from tfaug.augment.base import Augmentation, Batch, Choice, Shape, Sometimes, image_shape, uniform_each
 from tfaug.augment.erase import RandomErasing
-from tfaug.augment.spatial import RandomCrop, RandomScale, check_pair
+from tfaug.augment.spatial import RandomCrop, RandomScale, check_pair, check_size_px, middles, pair_px
 from tfaug.config import check_range
 from tfaug.images import filters, resample
+from tfaug.images.base import MAX_SIDE_PX
 from tfaug.schedules import Progress, Schedule, bounds, check_scheduled, value_at
 
 _MAX_SIGMA_PX = 20.0
@@ -21,6 +23,7 @@ _MAX_SIGMA_PX = 20.0
 _SIGMA_STEPS = 32
 _ALPHA_STEPS = 16
 _MAX_ALPHA_PX = 2000.0
+_NUM_SIGMAS = 4096
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,93 @@ class GaussianBlur(Augmentation):
         """Returns the lowest and the highest sigma in steps."""
         low, high = self.sigma_px if isinstance(self.sigma_px, tuple) else bounds(self.sigma_px)
         return round(low * _SIGMA_STEPS), round(high * _SIGMA_STEPS)
+
+
+@dataclass(frozen=True)
+class GaussianFilter(Sometimes, Augmentation):
+    """Smooths each image with a Gaussian of its own width, by a kernel of one size; outside the image there is black.
+
+    The standard deviation is one of 4,096 numbers, evenly spaced. `GaussianBlur` is the papers' form: its kernel is as
+    large as the deviation asks for, the image goes on mirrored, and the arithmetic is integer; here floats of any range
+    stay floats.
+
+    Images of any size and any number of channels; uint8 and float32 stay what they are. Labels pass.
+
+    Choice: `sigma` int32 [B], a place in the table; `applied`, see `Sometimes`.
+
+    Attributes:
+      size_px: side of the kernel, or its (height, width), each 1..16,384.
+      sigma_px: lowest and highest standard deviation, 0..16,384.
+      p: probability per image, 0..1, or a schedule; 0 is the identity.
+
+    Raises:
+      ConfigError: if a field is out of range.
+
+    Source: keras-cv 0.9, layers.RandomGaussianBlur.
+
+    Example:
+      >>> image = tf.constant([[[[0.0], [0.0], [1.0], [0.0], [0.0]]]])
+      >>> GaussianFilter(3, (1, 1))(image, seed=1)[0, 0, :, 0].numpy().astype(float).round(3).tolist()
+      [0.0, 0.124, 0.204, 0.124, 0.0]
+    """
+
+    counts_in_levels = False
+    fills_with_black = True
+
+    size_px: int | tuple[int, int] = 5
+    sigma_px: tuple[float, float] = (0.1, 2.0)
+    p: float | Schedule = 1.0
+
+    def __post_init__(self) -> None:
+        check_size_px(self, optional=False)
+        check_pair(self, "sigma_px", 0, MAX_SIDE_PX)
+        check_scheduled(self, "p", 0, 1)
+
+    def _draw(self, seed: tf.Tensor, shape: Shape) -> Choice:
+        return {"sigma": rng.randint(seed, [shape[0]], 0, _NUM_SIGMAS)}
+
+    def _change(self, images: tf.Tensor, choice: Choice) -> tf.Tensor:
+        tables = (_kernels(*self.sigma_px, size) for size in pair_px(self.size_px))
+        return filters.gaussian_filter(images, *(tf.gather(tf.constant(table), choice["sigma"]) for table in tables))
+
+
+@dataclass(frozen=True)
+class Smooth(Sometimes, Augmentation):
+    """Blends each image with its smoothed form, PIL's 3x3 mean (`ImageFilter.SMOOTH`).
+
+    Images: uint8 [B,H,W,C] with 1 or 3 channels; float images are rounded and clipped to 0..255 first. Labels pass.
+
+    Choice: `factor` float32 [B], the share; `applied`, see `Sometimes`.
+
+    Attributes:
+      smooth_fraction: lowest and highest share of the smoothed image, 0..1; 0 is the image.
+      p: probability per image, 0..1, or a schedule; 0 is the identity.
+
+    Raises:
+      ConfigError: if a field is out of range.
+
+    Source: keras-cv 0.9, layers.RandomSharpness. (PIL's sharpness, an operation of RandAugment, counts the other way
+    round and also sharpens.)
+
+    Example:
+      >>> image = tf.pad(tf.fill([1, 1, 1, 1], tf.constant(130, tf.uint8)), [[0, 0], [1, 1], [1, 1], [0, 0]])
+      >>> int(Smooth((1, 1))(image, seed=1)[0, 1, 1, 0])
+      50
+    """
+
+    smooth_fraction: tuple[float, float] = (0.0, 1.0)
+    p: float | Schedule = 1.0
+
+    def __post_init__(self) -> None:
+        check_pair(self, "smooth_fraction", 0, 1)
+        check_scheduled(self, "p", 0, 1)
+
+    def _draw(self, seed: tf.Tensor, shape: Shape) -> Choice:
+        return uniform_each(seed, shape, {"factor": self.smooth_fraction})
+
+    def _change(self, images: tf.Tensor, choice: Choice) -> tf.Tensor:
+        one = kernels.factor_q20(1)
+        return kernels.sharpness(kernels.to_uint8(images), one - tf.cast(tf.round(choice["factor"] * one), tf.int32))
 
 
 @dataclass(frozen=True)
@@ -168,3 +258,9 @@ SALIENCY: tuple[Augmentation, ...] = (
 def _whole_steps(value: float | tf.Tensor, steps: int) -> tf.Tensor:
     """Returns a value in whole 1 / steps; with powers of two the product is exact, so that its rounding is the same."""
     return tf.cast(tf.round(tf.cast(value, tf.float32) * steps), tf.int32)
+
+
+@functools.lru_cache(maxsize=64)
+def _kernels(low_px: float, high_px: float, size_px: int) -> np.ndarray:
+    """Returns the kernels of the deviations that stand for low..high, float32 [4096, size]."""
+    return filters.gaussian_kernels(middles(low_px, high_px, _NUM_SIGMAS), size_px)

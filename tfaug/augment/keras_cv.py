@@ -12,6 +12,8 @@ This is keras-cv 0.9 as it is, and it differs from tfaug in more than speed:
   image's) and RandomScale `RandomZoom` (uniform in 1 / factor, height and width alike).
 * There is neither a padded crop (`RandomCrop` resamples at fractions of a pixel) nor Sum-Augmentation: PadCrop and
   SumAug are ours, with a seed that TensorFlow's stateful generator draws.
+* What became an op from one of its layers (Rotate, Contrast, CropAndResize and so on) is that layer, in its arithmetic.
+  ChannelShuffle and Grayscale take images as having three channels where the op does not say.
 * There are no schedules, and but for Flip no probability per image.
 * None of it compiles under XLA: it belongs in tf.data.
 """
@@ -29,11 +31,23 @@ from typing import Any, TypeAlias
 import tensorflow as tf
 
 from tfaug.augment.base import Augmentation, Batch, Compose, all_ops, labels_to_mix
-from tfaug.augment.erase import Cutout
-from tfaug.augment.filters import GaussianBlur
+from tfaug.augment.color import (
+    AutoContrast,
+    Brightness,
+    ChannelShuffle,
+    Contrast,
+    Desaturate,
+    Equalize,
+    Grayscale,
+    Posterize,
+    Solarize,
+)
+from tfaug.augment.erase import Cutout, RandomCutout
+from tfaug.augment.filters import GaussianBlur, GaussianFilter, Smooth
 from tfaug.augment.mixing import CutMix, GradualSumAug, Mixup, SumAug
 from tfaug.augment.policies import MAX_MAGNITUDE, RandAugment
-from tfaug.augment.spatial import Flip, PadCrop, RandomResizedCrop, RandomScale
+from tfaug.augment.spatial import CropAndResize, Flip, PadCrop, RandomResizedCrop, RandomScale, pair_px
+from tfaug.augment.warps import Rotate, Shear, Translate, Zoom
 from tfaug.config import ConfigError
 from tfaug.extras import explained
 from tfaug.schedules import SCHEDULES
@@ -46,7 +60,8 @@ def keras_cv_pipeline(ops: Augmentation | Iterable[Augmentation]) -> Pipeline:
 
     Args:
       ops: one op or several, first to last: RandAugment, CutMix, Mixup, Flip, Cutout, GaussianBlur, RandomResizedCrop,
-        RandomScale, PadCrop, SumAug, or a Compose of them. No field is a schedule.
+        RandomScale, PadCrop, SumAug, those that are one of keras-cv's layers, or a Compose of them. No field is a
+        schedule.
 
     Returns:
       A function for `tf.data.Dataset.map`: (images uint8 or float32 [B, H, W, C], labels float32 [B, K]) ->
@@ -126,15 +141,49 @@ def _layer(op: Augmentation) -> Callable[[Batch], Batch]:
     if isinstance(op, GaussianBlur):
         sigma = settings.sigma_px if isinstance(settings.sigma_px, tuple) else (settings.sigma_px, settings.sigma_px)
         return _call(layers.RandomGaussianBlur(2 * math.ceil(3 * sigma[1]) + 1, sigma))
+    if type(op) in _SAME:
+        return _call(_SAME[type(op)](layers, settings))
     if isinstance(op, RandomScale):
         zoom = tuple(1 / scale - 1 for scale in reversed(op.scale))
         if zoom[1] > 1:
             raise ConfigError(f"keras-cv zooms out to a half: RandomScale.scale is {op.scale!r}; allowed: 0.5 or more")
         return _call(layers.RandomZoom(zoom, fill_mode="constant", fill_value=float(op.fill)))
-    return _resized_crop(layers, settings)
+    if isinstance(op, CropAndResize):
+        return _resized_crop(layers, settings, settings.area, settings.aspect)
+    return _resized_crop(layers, settings, settings.scale, settings.ratio)
 
+
+_RANGE = (0, 255)
+
+
+def _reading(op: Any) -> dict[str, Any]:
+    """Returns how a warp of ours reads the image, as keras-cv's arguments."""
+    return {"fill_mode": op.fill_mode, "interpolation": op.interpolation, "fill_value": float(op.fill)}
+
+
+# The layers that ops of ours were made after: keras-cv's layers and the op -> the layer.
+_SAME: dict[type[Augmentation], Callable[[Any, Any], Any]] = {
+    AutoContrast: lambda layers, op: layers.AutoContrast(_RANGE),
+    Brightness: lambda layers, op: layers.RandomBrightness(op.shift_fraction),
+    ChannelShuffle: lambda layers, op: layers.ChannelShuffle(op.num_groups or 3),
+    Contrast: lambda layers, op: layers.RandomContrast(_RANGE, (1 - op.factor[0], op.factor[1] - 1)),
+    Desaturate: lambda layers, op: layers.RandomColorDegeneration(op.luma_fraction),
+    Equalize: lambda layers, op: layers.Equalization(_RANGE),
+    GaussianFilter: lambda layers, op: layers.RandomGaussianBlur(pair_px(op.size_px)[::-1], op.sigma_px),
+    Grayscale: lambda layers, op: layers.Grayscale(op.num_channels or 3),
+    Posterize: lambda layers, op: layers.Posterization(_RANGE, op.bits),
+    RandomCutout: lambda layers, op: layers.RandomCutout(op.height_fraction, op.width_fraction, fill_value=op.fill),
+    Rotate: lambda layers, op: layers.RandomRotation([deg / 360 for deg in op.angle_deg], **_reading(op)),
+    Shear: lambda layers, op: layers.RandomShear(op.x, op.y, **_reading(op)),
+    Smooth: lambda layers, op: layers.RandomSharpness(op.smooth_fraction, _RANGE),
+    Solarize: lambda layers, op: layers.Solarization(_RANGE, op.addition, op.threshold),
+    Translate: lambda layers, op: layers.RandomTranslation(op.down_fraction, op.right_fraction, **_reading(op)),
+    Zoom: lambda layers, op: layers.RandomZoom(op.height, op.width, **_reading(op)),
+}
 
 _COUNTERPARTS = (
+    *_SAME,
+    CropAndResize,
     RandAugment,
     CutMix,
     Mixup,
@@ -181,12 +230,14 @@ def _cutout(layers: Any, op: Any) -> Callable[[Batch], Batch]:
     return call
 
 
-def _resized_crop(layers: Any, op: Any) -> Callable[[Batch], Batch]:
+def _resized_crop(
+    layers: Any, op: Any, area: tuple[float, float], aspect: tuple[float, float]
+) -> Callable[[Batch], Batch]:
     """Returns keras-cv's RandomCropAndResize; its aspect ratio is relative to the image's."""
 
     def make(height: int, width: int) -> Callable[[Batch], Batch]:
         size = op.output_shape((1, height, width, 3))[1:3]
-        return _call(layers.RandomCropAndResize(size, op.scale, op.ratio, op.interpolation), size=size)
+        return _call(layers.RandomCropAndResize(size, area, aspect, op.interpolation), size=size)
 
     return _sized(op, make)
 

@@ -53,9 +53,9 @@ class ManifoldMixup:
     Source: Verma et al. 2019 (Manifold Mixup), section 2, and its authors' code.
 
     Example:
-      >>> from tfaug.models import ModelConfig, build_model
+      >>> from tfaug.models import LeNet, build_model
       >>> network = build_model(
-      ...     ModelConfig("lenet"), image_shape=(28, 28, 1), num_classes=10, mean=[0.1], std=[0.3], seed=0
+      ...     LeNet(), image_shape=(28, 28, 1), num_classes=10, mean=[0.1], std=[0.3], seed=0
       ... )
       >>> mix, images, labels = ManifoldMixup(), tf.zeros([8, 28, 28, 1], tf.uint8), tf.one_hot(tf.range(8), 10)
       >>> choice = mix.sample(rng.make_seed(1), (8, 28, 28, 1))

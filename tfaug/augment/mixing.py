@@ -504,7 +504,7 @@ def blend(first: tf.Tensor, second: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
     first, second = tf.cast(first, tf.float32), tf.cast(second, tf.float32)
     if exact:
         return weight * first + (1.0 - weight) * second
-    return rng.share_of(weight, first) + rng.share_of(1.0 - weight, second)
+    return rng.mix(second, first, weight)
 
 
 def _within(means: tf.Tensor, parts: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Images of any value range as the grey levels 0..255 that an op works on, and back in their own range and type."""
+"""Images of any value range as the grey levels 0..255 that an op works on, and back in their own range."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import tensorflow as tf
 from tfaug import rng
 from tfaug.augment.base import Augmentation
 from tfaug.config import LARGEST, ConfigError, is_number, to_python
-from tfaug.images.base import whole_levels
 
 
 def check_value_range(name: str, value_range: Any) -> Sequence[float]:
@@ -50,10 +49,3 @@ def from_0_255(images: tf.Tensor, value_range: Sequence[float]) -> tf.Tensor:
         table = np.linspace(low, high, 256, dtype=np.float64).astype(np.float32)
         return tf.gather(tf.constant(table), tf.cast(images, tf.int32))
     return rng.unfused(images * ((high - low) / 255.0)) + float(low)
-
-
-def cast_images(images: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Returns the images in another type; to a type of whole numbers, rounded half to even and clipped."""
-    if dtype.is_integer and images.dtype.is_floating:
-        images = whole_levels(images)
-    return tf.saturate_cast(images, dtype) if dtype.is_integer else tf.cast(images, dtype)

@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,18 +14,18 @@ import tensorflow as tf
 from tfaug import images as kernels
 from tfaug import rng
 from tfaug.augment.base import Augmentation, Batch, Choice, Shape, Size, image_shape
-from tfaug.config import ConfigError, check_choice, check_whole, is_number, to_python
+from tfaug.config import LARGEST, ConfigError, check_choice, check_whole, is_number, to_python
 from tfaug.images import resample
-from tfaug.images.base import MAX_SIDE_PX, floor_sqrt
+from tfaug.images.base import MAX_SIDE_PX, cast_images, floor_sqrt
 from tfaug.schedules import Progress, Schedule, Visit, check_scheduled, value_at
 from tfaug.shapes import held_to
 
-_INTERPOLATIONS = ("bilinear", "nearest")
 _AXES = ("horizontal", "vertical")
 _PADDINGS = ("zeros", "reflect")
 NUM_RATIOS = 64
 _NUM_SHARES = 128
 _NUM_FACTORS = 1024
+_NUM_AREAS = 4096
 _SIDE_BITS = 20
 _ROOT_BITS = 8
 
@@ -188,7 +189,7 @@ class RandomCrop(Augmentation):
     resize: bool = True
 
     def __post_init__(self) -> None:
-        _check_size(self)
+        check_size_px(self)
         check_choice(self, "resize", (True, False))
 
     @property
@@ -230,7 +231,7 @@ class RandomCrop(Augmentation):
     def _sides(self, shape: Shape) -> tuple[Size, Size]:
         """Returns the window's height and width."""
         if self.size_px is not None:
-            return _pair(self.size_px)
+            return pair_px(self.size_px)
         height, width = ((size * 7 + 7) // 8 for size in shape[1:3])
         return height, width
 
@@ -277,10 +278,10 @@ class RandomResizedCrop(Augmentation):
     p: float | Schedule = 1.0
 
     def __post_init__(self) -> None:
-        _check_size(self)
+        check_size_px(self)
         check_pair(self, "scale", 0, 1)
         check_pair(self, "ratio", 0.01, 100)
-        check_choice(self, "interpolation", _INTERPOLATIONS)
+        check_choice(self, "interpolation", resample.INTERPOLATIONS)
         check_scheduled(self, "p", 0, 1)
 
     def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
@@ -302,7 +303,101 @@ class RandomResizedCrop(Augmentation):
 
     def output_shape(self, shape: Shape) -> Shape:
         """Returns the shape that images of `shape`, [B, H, W, C], become."""
-        return shape if self.size_px is None else (shape[0], *_pair(self.size_px), shape[3])
+        return shape if self.size_px is None else (shape[0], *pair_px(self.size_px), shape[3])
+
+
+@dataclass(frozen=True)
+class CropAndResize(Augmentation):
+    """Cuts a window of a drawn area and aspect ratio out of each image, at a drawn place, and resamples it to one size.
+
+    The window's sides are sqrt(area / aspect) and sqrt(area aspect) of the image's, at most 1, its place is uniform.
+    Area and aspect ratio are each one of 4,096 numbers, evenly spaced. The result reads from the centre of the window's
+    first pixel to that of its last one, without smoothing, as `tf.image.crop_and_resize` does. `RandomResizedCrop` is
+    the papers' form.
+
+    Images of any number of channels; uint8 and float32 stay what they are. Labels pass.
+
+    Choice: `offset` and `size`, float32 [B, 2], shares of the image's height and width.
+
+    Attributes:
+      size_px: side of the result, or its (height, width), each 1..16,384; None keeps the image's size.
+      area: lowest and highest share of the area, 0..1.
+      aspect: lowest and highest width over height, relative to the image's, above 0 and up to 16,384.
+      interpolation: `bilinear` or `nearest`.
+      p: probability of a crop per image, 0..1, or a schedule; at 0 the whole image is resampled, so with `size_px` None
+        it is the identity.
+
+    Raises:
+      ConfigError: if a field is out of range.
+
+    Source: keras-cv 0.9, layers.RandomCropAndResize.
+
+    Example:
+      >>> images = tf.zeros([4, 40, 60, 3], tf.uint8)
+      >>> CropAndResize(32)(images, seed=1).shape.as_list()
+      [4, 32, 32, 3]
+    """
+
+    counts_in_levels = False
+
+    size_px: int | tuple[int, int] | None = None
+    area: tuple[float, float] = (0.08, 1.0)
+    aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    interpolation: str = "bilinear"
+    p: float | Schedule = 1.0
+
+    def __post_init__(self) -> None:
+        check_size_px(self)
+        check_pair(self, "area", 0, 1)
+        check_pair(self, "aspect", 0, MAX_SIDE_PX)
+        if self.aspect[0] == 0:
+            raise ConfigError(f"CropAndResize.aspect is {self.aspect!r}; allowed: above 0")
+        check_choice(self, "interpolation", resample.INTERPOLATIONS)
+        check_scheduled(self, "p", 0, 1)
+
+    def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
+        """Draws the windows; see Augmentation.sample."""
+        areas, aspects = (_roots(*limits) for limits in (self.area, self.aspect))
+        area, aspect = (rng.randint(rng.fold_in(seed, i), [shape[0]], 0, _NUM_AREAS) for i in (0, 1))
+        root = tf.gather(tf.constant(areas), area)
+        shapes = (tf.gather(tf.constant(roots), aspect) for roots in (1 / aspects, aspects))
+        size = tf.minimum(tf.stack([root * shape for shape in shapes], 1), 1.0)
+        offset = rng.uniform(rng.fold_in(seed, 2), [shape[0], 2]) * (1.0 - size)
+        cropped = rng.bernoulli(rng.fold_in(seed, 3), [shape[0], 1], value_at(self, "p", progress))
+        return {"offset": tf.where(cropped, offset, 0.0), "size": tf.where(cropped, size, 1.0)}
+
+    def apply(self, batch: Batch, choice: Choice) -> Batch:
+        """Cuts and resamples; see Augmentation.apply."""
+        shape = image_shape(batch.images)
+        y, x = (
+            self._places(choice, axis, side, target)
+            for axis, (side, target) in enumerate(zip(shape[1:3], self.output_shape(shape)[1:3], strict=True))
+        )
+        images = resample.resample_floats(
+            batch.images, y[:, :, tf.newaxis], x[:, tf.newaxis, :], self.interpolation, "nearest"
+        )
+        return batch._replace(images=cast_images(images, batch.images.dtype))
+
+    def _places(self, choice: Choice, axis: int, side: Size, target: Size) -> tf.Tensor:
+        """Returns the places that are read along an axis, int32 [B, target], in 2**-16 px."""
+        # From the first pixel's centre to the last one's.
+        first, length = (
+            resample.share_of_side(choice[name][:, axis : axis + 1], side - 1) for name in ("offset", "size")
+        )
+        if isinstance(target, int) and target == 1:
+            return first + length // 2
+        moved = tf.cast(length, tf.int64) * tf.cast(tf.range(target), tf.int64)
+        return first + tf.cast(moved // tf.maximum(tf.cast(target, tf.int64) - 1, 1), tf.int32)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Returns the shape that images of `shape`, [B, H, W, C], become."""
+        return shape if self.size_px is None else (shape[0], *pair_px(self.size_px), shape[3])
+
+
+@functools.lru_cache(maxsize=64)
+def _roots(low: float, high: float) -> np.ndarray:
+    """Returns the roots of the numbers that stand for low..high, float32 [4096]: a device's own might differ."""
+    return np.sqrt(middles(low, high, _NUM_AREAS)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -442,20 +537,25 @@ def check_pair(owner: object, name: str, low: float, high: float) -> None:
     pair = to_python(getattr(owner, name))
     good = isinstance(pair, tuple) and len(pair) == 2 and all(is_number(number) for number in pair)
     if not good or not low <= pair[0] <= pair[1] <= high:
-        allowed = f"a pair of numbers in {low:g}..{high:g}, the lower one first"
+        numbers = f"numbers in {low:g}..{high:g}" if high < LARGEST else "finite numbers"
+        allowed = f"a pair of {numbers}, the lower one first"
         raise ConfigError(f"{type(owner).__name__}.{name} is {getattr(owner, name)!r}; allowed: {allowed}")
     object.__setattr__(owner, name, pair)
 
 
-def _check_size(op: RandomCrop | RandomResizedCrop) -> None:
-    """Refuses a size that is not None, a side, or a pair of sides; makes its numbers Python's."""
-    size_px = to_python(op.size_px)
-    sides = (1, 1) if size_px is None else _pair(size_px)
+def check_size_px(owner: Any, optional: bool = True) -> None:
+    """Checks that the field `size_px` is a side, a pair of sides or, if `optional`, None; makes its numbers Python's.
+
+    Raises:
+      ConfigError: if it is something else.
+    """
+    size_px = to_python(owner.size_px)
+    sides = (1, 1) if size_px is None and optional else pair_px(size_px)
     good = len(sides) == 2 and all(is_number(side, whole=True) and 1 <= side <= MAX_SIDE_PX for side in sides)
     if not good:
-        allowed = f"None, a side in whole px, 1..{MAX_SIDE_PX}, or (height, width)"
-        raise ConfigError(f"{type(op).__name__}.size_px is {op.size_px!r}; allowed: {allowed}")
-    object.__setattr__(op, "size_px", size_px)
+        allowed = f"{'None, ' if optional else ''}a side in whole px, 1..{MAX_SIDE_PX}, or (height, width)"
+        raise ConfigError(f"{type(owner).__name__}.size_px is {owner.size_px!r}; allowed: {allowed}")
+    object.__setattr__(owner, "size_px", size_px)
 
 
 def _known(size: Size) -> int | None:
@@ -463,6 +563,6 @@ def _known(size: Size) -> int | None:
     return size if isinstance(size, int) else None
 
 
-def _pair(size_px: int | tuple[int, int]) -> tuple[int, int]:
-    """Returns height and width."""
+def pair_px(size_px: int | tuple[int, int]) -> tuple[int, int]:
+    """Returns the height and width that a field `size_px` means."""
     return size_px if isinstance(size_px, tuple) else (size_px, size_px)

@@ -22,6 +22,7 @@ _EXPERIMENT = ("run", "train", "export", "serve", "evaluate", "report")
 # Command -> the module in which it lives; imported when it is asked for.
 COMMANDS: dict[str, str] = {
     **dict.fromkeys(_EXPERIMENT, "tfaug.cli.experiment"),
+    **dict.fromkeys(("study run", "study report", "sweep"), "tfaug.cli.study"),
     "preview": "tfaug.cli.preview",
     "data augment": "tfaug.cli.data",
     "fingerprint": "tfaug.cli.fingerprint",

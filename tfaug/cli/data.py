@@ -17,7 +17,10 @@ EXAMPLE = 'tfaug data augment --dataset=cifar10 --split=train --op="RandAugment(
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string(
-    "dataset", None, "a TFDS name, 'digits', or the path of an .npz file with images and labels", flag_values=FLAGS
+    "dataset",
+    None,
+    "a TFDS name, 'digits', the path of an .npz file or of a folder of images, or a source as in Python",
+    flag_values=FLAGS,
 )
 flags.DEFINE_string("data_dir", "", "the TFDS folder of --dataset; TFDS_DATA_DIR if not given", flag_values=FLAGS)
 flags.DEFINE_list("split", [], "train, validation or test, or several of them; all if not given", flag_values=FLAGS)
@@ -33,8 +36,8 @@ flags.DEFINE_bool("originals", False, "write the originals too", flag_values=FLA
 flags.DEFINE_integer("seed", 0, "of every draw", flag_values=FLAGS)
 flags.DEFINE_string("out", None, "the folder of data sets to write to, the data_dir of tfds.load", flag_values=FLAGS)
 flags.DEFINE_string("name", "", "of the data set; made of --dataset and --op if not given", flag_values=FLAGS)
-flags.DEFINE_string("train_split", "train", "the TFDS split of the training examples", flag_values=FLAGS)
-flags.DEFINE_string("test_split", "test", "the TFDS split of the test examples", flag_values=FLAGS)
+flags.DEFINE_string("train_split", "", "the TFDS split of the training examples; train if not given", flag_values=FLAGS)
+flags.DEFINE_string("test_split", "", "the TFDS split of the test examples; test if not given", flag_values=FLAGS)
 flags.DEFINE_string(
     "validation_split", "", "the TFDS split to validate on; held out of --train_split if not given", flag_values=FLAGS
 )
@@ -77,22 +80,13 @@ def main(command: str, arguments: Sequence[str]) -> int:
     startup.import_tensorflow()
     startup.use_devices()
 
-    from tfaug.data import DataConfig
+    from tfaug.data import DataConfig, read_source
     from tfaug.data.copies import make_config, write_copies
 
-    data = DataConfig(
-        name=FLAGS.dataset,
-        **_values(
-            "data_dir",
-            "train_split",
-            "test_split",
-            "validation_split",
-            "validation_fraction",
-            "split_seed",
-            "num_train_examples",
-        ),
-    )
-    fields = _values("copies", "originals", "seed", "max_examples", "num_classes", "name")
+    settings = _values("data_dir", "train_split", "test_split", "validation_split", "num_classes")
+    source = read_source(FLAGS.dataset, **settings)
+    data = DataConfig(source, **_values("validation_fraction", "split_seed", "num_train_examples"))
+    fields = _values("copies", "originals", "seed", "max_examples", "name")
     config = make_config(FLAGS.op, data, splits=tuple(FLAGS.split), **fields)
     written = write_copies(config, FLAGS.out, beam_options=FLAGS.beam_options if FLAGS.beam else None)
     for split, counts in written.metadata["splits"].items():

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from tfaug import config as configs
-from tfaug import startup
+from tfaug import expressions, startup
 from tfaug.config import ConfigError
 from tfaug.extras import explained
 
@@ -22,8 +21,8 @@ COMMANDS = {
     "train": "train the teacher through its phases, then the student",
     "export": "write the end of each phase as a versioned SavedModel with test-time Sum-Augmentation",
     "serve": "serve the exports over gRPC and REST, as TensorFlow Serving does, until stopped",
-    "evaluate": "ask an endpoint about the test sets and attacks; write the predictions",
-    "report": "compute every number from the predictions; write report.html and summary.json",
+    "evaluate": "measure the exports through an endpoint: write the predictions and rows.csv",
+    "report": "make report.html and summary.json of the rows",
 }
 
 USAGE = "tfaug COMMAND --config=MODULE:FUNCTION --workdir=DIR [--set KEY=VALUE ...]"
@@ -35,6 +34,12 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("workdir", None, "the folder of the run; made if it is not there", flag_values=FLAGS)
 flags.DEFINE_multi_string("set", [], "replace one setting, as in phases.0.epochs=3; may be repeated", flag_values=FLAGS)
+flags.DEFINE_string(
+    "trainings",
+    None,
+    "a folder that keeps each training once; the workdirs of several runs link to it",
+    flag_values=FLAGS,
+)
 flags.DEFINE_string("endpoint", "", "evaluate: HOST:PORT of a gRPC endpoint that serves the exports", flag_values=FLAGS)
 flags.DEFINE_string("host", "127.0.0.1", "serve: the address to bind to", flag_values=FLAGS)
 flags.DEFINE_integer("port", 8500, "serve: the gRPC port, 0 for a free one", 0, 65535, flag_values=FLAGS)
@@ -72,7 +77,16 @@ def main(command: str, arguments: Sequence[str]) -> int:
             f"{missing} is missing; as in: tfaug {command} --config=experiments.quickstart:digits --workdir=DIR"
         )
     startup.import_tensorflow()
-    config = configs.load(FLAGS.config, FLAGS.set)
+    from tfaug.experiment import CLASSES, Experiment
+
+    config = expressions.load(FLAGS.config, FLAGS.set, CLASSES)
+    if not isinstance(config, Experiment):
+        arms = (
+            "; its arms are MODULE:FUNCTION.ARM, and `tfaug study run` runs them all" if hasattr(config, "arm") else ""
+        )
+        raise ConfigError(
+            f"--config is {FLAGS.config!r}, which makes no Experiment but a {type(config).__name__}{arms}"
+        )
     startup.use_devices(deterministic=config.deterministic, num_cpu_devices=FLAGS.cpu_devices)
 
     from tfaug.run import STAGES, Job
@@ -85,10 +99,14 @@ def main(command: str, arguments: Sequence[str]) -> int:
         for module in (STAGES[stage] for stage in stages if stage in STAGES):
             importlib.import_module(module)
 
-    workdir = Workdir(FLAGS.workdir, config)
-    job = Job(workdir)
+    workdir = Workdir(FLAGS.workdir, FLAGS.trainings)
+    job = Job(workdir, config)
     if command == "serve":
         return _serve(job.exported())
+    if command != "report":
+        print("[tfaug] data", file=sys.stderr, flush=True)
+        job.load()  # before anything is written
+    workdir.begin(config)
     with workdir.lock():
         workdir.add_seconds("start-up", time.perf_counter() - started)
         try:
@@ -104,8 +122,8 @@ def main(command: str, arguments: Sequence[str]) -> int:
         from tfaug import files
         from tfaug.report import short_table
 
-        print(short_table(files.read_json(workdir.path / "summary.json")))
-        print(f"\nreport: {workdir.path / 'report.html'}")
+        print(short_table(files.read_json(workdir.summary)))
+        print(f"\nreport: {workdir.page}")
     return 0
 
 

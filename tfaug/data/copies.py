@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import importlib.util
 import io
 import os
@@ -30,7 +29,8 @@ import tfaug
 from tfaug import files, rng
 from tfaug.augment import SALIENCY, Augmentation, Batch, parse_op
 from tfaug.config import ConfigError, check_whole, fingerprint, near_name, to_dict
-from tfaug.data.load import PARTS, DataConfig, load_parts, load_test_set
+from tfaug.data.load import DataConfig, load_parts
+from tfaug.data.sources.base import PARTS
 from tfaug.data.split import Split, shuffled_order
 from tfaug.extras import explained
 from tfaug.images import to_uint8
@@ -97,14 +97,14 @@ class CopiesConfig:
     """Says which copies to write.
 
     Attributes:
-      data: the originals; its name may also be the path of an .npz file, see `load_test_set`.
+      data: the originals.
       op: the op, as `tfaug.augment.parse_op` reads it; '' where `copies` is 0.
-      splits: parts of `PARTS`; () for all. An .npz file is one part, 'test' unless another one is named.
+      splits: parts of `PARTS`; () for all. A source that is one part (`Source.one_part`), such as an .npz file, is
+        written whole, as 'test' unless another one is named.
       copies: how many of each example, 1 or more; or 0 with `originals`.
       originals: whether the originals are written too, before the copies.
       seed: of every draw, 0..2^63 - 1.
       max_examples: 0, or how many examples of each part to take, for a try.
-      num_classes: of an .npz file; 0 is the largest label + 1.
       name: of the data set to write; '' makes one of the source's name and the op.
       named: the key of `NAMED` that the op comes from; ''.
 
@@ -119,7 +119,6 @@ class CopiesConfig:
     originals: bool = False
     seed: int = 0
     max_examples: int = 0
-    num_classes: int = 0
     name: str = ""
     named: str = ""
 
@@ -127,16 +126,11 @@ class CopiesConfig:
         check_whole(self, "copies", 0 if self.originals and not self.op else 1)
         check_whole(self, "seed", 0, 2**63 - 1)
         check_whole(self, "max_examples", 0)
-        check_whole(self, "num_classes", 0)
         for split in self.splits:
             if split not in PARTS:
                 raise ConfigError(f"split is {split!r}{near_name(split, PARTS)}; allowed: {', '.join(PARTS)}")
         if len(set(self.splits)) < len(self.splits):
             raise ConfigError(f"splits are {', '.join(self.splits)}; allowed: each once")
-        if self.is_npz and len(self.splits) > 1:
-            raise ConfigError(f"splits are {', '.join(self.splits)}; allowed: one, because an .npz file is one part")
-        if self.num_classes and not self.is_npz:
-            raise ConfigError(f"num_classes is {self.num_classes}; allowed: 0, because {self.data.name!r} states it")
         if self.name and not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
             raise ConfigError(f"name is {self.name!r}; allowed: a-z, 0-9 and _, a letter first, as TFDS asks")
         if self.copies:
@@ -145,11 +139,6 @@ class CopiesConfig:
                 raise ConfigError(
                     f"op {self.op!r} has the schedule {schedule}, but copies have no training step; allowed: a number"
                 )
-
-    @property
-    def is_npz(self) -> bool:
-        """Whether the originals come from an .npz file."""
-        return self.data.name.endswith(".npz")
 
     @property
     def parsed_op(self) -> Augmentation:
@@ -161,11 +150,9 @@ class CopiesConfig:
         """The name of the data set to write: `name`, else the source's name and the op's text, and the copies."""
         if self.name:
             return self.name
-        path = pathlib.Path(self.data.name)
-        source = path.stem if self.is_npz else path.parent.name if _is_folder(self.data) else self.data.name
         what = NAMED[self.named].name if self.named else self.op.replace("=", "")
         usual = NAMED[self.named].copies if self.named else 1
-        slug = _slug(f"{source} {what}") + (f"_x{self.copies}" if self.copies != usual else "")
+        slug = _slug(f"{self.data.source.short_name} {what}") + (f"_x{self.copies}" if self.copies != usual else "")
         return slug if slug[:1].isalpha() else f"set_{slug}"
 
 
@@ -182,9 +169,10 @@ def make_config(op: str, data: DataConfig, *, copies: int | None = None, **field
       ConfigError: as `CopiesConfig`; or if the op is not given.
 
     Example:
-      >>> make_config("RA(1,20)", DataConfig("cifar10")).dataset_name
+      >>> from tfaug.data import Tfds
+      >>> make_config("RA(1,20)", DataConfig(Tfds("cifar10"))).dataset_name
       'cifar10_ra_n1_m20'
-      >>> make_config("RandAugment(n=1, m=20)", DataConfig("cifar10")).dataset_name
+      >>> make_config("RandAugment(n=1, m=20)", DataConfig(Tfds("cifar10"))).dataset_name
       'cifar10_randaugment_n1_m20'
     """
     keys = {key.replace(" ", "").replace("0.", "."): key for key in NAMED}
@@ -196,7 +184,7 @@ def make_config(op: str, data: DataConfig, *, copies: int | None = None, **field
     named = NAMED[key]
     if named.num_train_examples and not data.num_train_examples:
         data = dataclasses.replace(data, num_train_examples=named.num_train_examples)
-    fields["splits"] = fields.get("splits") or (() if data.name.endswith(".npz") else named.splits)
+    fields["splits"] = fields.get("splits") or (() if data.source.one_part else named.splits)
     fields["originals"] = named.originals or fields.get("originals", False)
     return CopiesConfig(data, named.op, copies=named.copies if copies is None else copies, named=key, **fields)
 
@@ -286,6 +274,11 @@ def write_copies(
         target.rmdir()
     if beam_options is not None and importlib.util.find_spec("apache_beam") is None:
         raise ConfigError("--beam needs Apache Beam, which is not installed; allowed: pip install 'tfaug[beam]' first")
+    if config.data.source.one_part and (len(config.splits) > 1 or config.data.num_train_examples):
+        got = f"num_train_examples is {config.data.num_train_examples}; allowed: 0"
+        if len(config.splits) > 1:
+            got = f"splits are {', '.join(config.splits)}; allowed: one"
+        raise ConfigError(f"{got}, because {config.data.source!r} is one part, of which all is written")
     config = _with_absolute_paths(config)
     try:
         source = _load_source(config)
@@ -309,11 +302,6 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
-def _is_folder(data: DataConfig) -> bool:
-    """Whether the data are named by the folder that holds them, .../NAME/VERSION."""
-    return (pathlib.Path(data.name).expanduser() / "dataset_info.json").is_file()
-
-
 def _find_schedule(value: Any) -> str:
     """The first schedule in a tree of dataclasses and tuples, as text; '' if there is none."""
     if isinstance(value, tuple(SCHEDULES.values())):
@@ -327,38 +315,25 @@ def _find_schedule(value: Any) -> str:
 
 def _with_absolute_paths(config: CopiesConfig) -> CopiesConfig:
     """The config with the folders that this process would use, so that workers elsewhere use the same."""
-    data = config.data
-    if config.is_npz or _is_folder(data):
-        data = dataclasses.replace(data, name=str(pathlib.Path(data.name).expanduser().resolve()))
-    folder = data.data_dir or os.environ.get("TFDS_DATA_DIR", "")
-    if folder and "://" not in folder:
-        folder = str(pathlib.Path(folder).expanduser().resolve())
-    return dataclasses.replace(config, data=dataclasses.replace(data, data_dir=folder))
+    data = dataclasses.replace(config.data, source=config.data.source.resolved())
+    return dataclasses.replace(config, data=data)
 
 
 @functools.lru_cache(maxsize=1)
 def _load_source(config: CopiesConfig) -> _Source:
     """Loads the originals; a worker that writes several files loads them once."""
-    data = config.data
-    description: dict[str, Any]
-    if config.is_npz:
-        path = pathlib.Path(data.name)
-        split = load_test_set(data.name)
-        num_classes = config.num_classes or int(split.labels.max()) + 1
-        if split.labels.max() >= num_classes:
-            raise ConfigError(
-                f"num_classes is {num_classes}; allowed: more than the largest label, {split.labels.max()}"
-            )
-        splits = {(config.splits or ("test",))[0]: split}
-        class_names = tuple(map(str, range(num_classes)))
-        description = {"source": path.name, "source_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    data, source = config.data, config.data.source
+    settings: dict[str, Any] = {}
+    if source.one_part:
+        loaded = source.test_set()
+        splits = {(config.splits or ("test",))[0]: loaded.splits["test"]}
     else:
-        splits, class_names, name = load_parts(data, config.splits or PARTS)
-        fields = ("train_split", "test_split", "validation_split", "validation_fraction", "split_seed")
-        description = {"source": name, **{field: getattr(data, field) for field in (*fields, "num_train_examples")}}
+        loaded = load_parts(data, config.splits or PARTS)
+        splits = loaded.splits
+        settings = {name: getattr(data, name) for name in ("validation_fraction", "split_seed", "num_train_examples")}
     if config.max_examples:
         splits = {name: split.take(np.arange(min(config.max_examples, len(split)))) for name, split in splits.items()}
-    return _Source(splits, class_names, description)
+    return _Source(splits, loaded.class_names, {"source": source.short_name, **loaded.details, **settings})
 
 
 def _check_op(config: CopiesConfig, source: _Source) -> tuple[int, ...]:

@@ -18,6 +18,18 @@ from tfaug.data.load import Split
 from tfaug.schedules import Progress, Visit
 
 BatchFunction = Callable[[Batch, tf.Tensor, Any], Batch]  # the last is a Progress or a Visit
+RowsFunction = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]  # seed, epoch, labels -> places of examples
+
+
+def shuffled_rows(seed: tf.Tensor, epoch: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Returns every example once, int32 [N], in a permutation of its own for each epoch.
+
+    Args:
+      seed: int32 [2].
+      epoch: scalar integer, from 0.
+      labels: [N, K], of the examples.
+    """
+    return rng.permutation(rng.fold_in(seed, tf.cast(epoch, tf.int32)), int(labels.shape[0]))
 
 
 def step_seed(seed: tf.Tensor, step: tf.Tensor | int, replica: tf.Tensor | int) -> tf.Tensor:
@@ -64,6 +76,7 @@ def training_batches(
     augment: BatchFunction | None = None,
     num_replicas: int = 1,
     with_examples: bool = False,
+    rows_of: RowsFunction = shuffled_rows,
 ) -> tf.data.Dataset:
     """Returns (images, labels) batches of the epochs first_epoch..num_epochs - 1, each epoch in its own seeded order.
 
@@ -77,6 +90,7 @@ def training_batches(
       augment: `function(batch, seed, progress) -> batch` applied on the host, per replica share; None leaves the images
         as they are.
       num_replicas: how many replicas share a batch.
+      rows_of: which examples an epoch visits, in their order: `function(seed, epoch, labels) -> int32 [N or more]`.
       with_examples: whether a batch also holds the place of each image in `split`, for augmenting on the device.
 
     Returns:
@@ -96,7 +110,7 @@ def training_batches(
     order_seed, augment_seed = rng.fold_in(seed, 0), rng.fold_in(seed, 1)
 
     def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = rng.permutation(rng.fold_in(order_seed, tf.cast(epoch, tf.int32)), num_examples)
+        order = rows_of(order_seed, epoch, labels)
         rows = tf.reshape(order[: steps_per_epoch * batch_size], [steps_per_epoch, batch_size])
         return tf.data.Dataset.from_tensor_slices(rows).enumerate(epoch * steps_per_epoch)
 

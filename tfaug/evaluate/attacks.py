@@ -1,4 +1,4 @@
-"""Adversarial attacks that move each image within a maximum-norm ball: FGSM and PGD.
+"""Adversarial attacks: what one is, how several are named, and FGSM and PGD, which move pixels within a norm ball.
 
 Both go up the sign of the cross-entropy's gradient. In float32 that gradient vanishes where the model is sure, and an
 attack on it then fails for no good reason. With the margin m = log sum_{c != y} exp(z_c) - z_y of logits z and label
@@ -9,20 +9,98 @@ does not vanish, and is used.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import ClassVar
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
-from tfaug.config import check_range, check_whole
+from tfaug.config import ConfigError, check_range, check_whole, setting_text
 from tfaug.extras import explained
 from tfaug.losses import NUM_CHECKED, check_logits
+from tfaug.predictions import CLEAN
 
 with explained():
     import tqdm
 
 ModelFn = Callable[[tf.Tensor], tf.Tensor]
+
+
+class Attack:
+    """Gives an attack its contract. The attack itself is a frozen dataclass, and its fields are its settings.
+
+    Attributes:
+      name: of its files and rows, letters, digits and underscores; "" is the class's own in small letters.
+    """
+
+    name: ClassVar[str] = ""
+
+    def attack(
+        self,
+        model_fn: ModelFn,
+        images: np.ndarray,
+        labels: np.ndarray,
+        *,
+        batch_size: int = 128,
+        progress: bool = False,
+    ) -> np.ndarray:
+        """Returns adversarial images made on a model.
+
+        Args:
+          model_fn: float32 [B,H,W,C] in 0..255 -> logits [B,K], in inference mode, differentiable; K of 2 or more.
+          images: uint8 or float32 [N,H,W,C] in 0..255.
+          labels: integers [N], the true classes 0..K-1.
+          batch_size: images that are attacked at once.
+          progress: show a progress bar on a terminal.
+
+        Returns:
+          float32 [N,H,W,C] in 0..255, finite, not rounded, in the order of `images`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no attack(model_fn, images, labels, *, ...)")
+
+
+def name_attacks(attacks: Sequence[Attack]) -> dict[str, tuple[str, Attack]]:
+    """Returns attacks by their names in files and rows, each with its title on the page.
+
+    One that is alone of its name keeps it. Of several each adds the fields in which they differ, `epsilon` without its
+    own name.
+
+    Raises:
+      ConfigError: if a name is none of a file, or two attacks cannot be told apart.
+
+    Example:
+      >>> {name: title for name, (title, _) in name_attacks([FGSM(), PGD(epsilon=4/255), PGD(epsilon=8/255)]).items()}
+      {'fgsm': 'FGSM', 'pgd_4_255': 'PGD 4/255', 'pgd_8_255': 'PGD 8/255'}
+    """
+    named: dict[str, tuple[str, Attack]] = {}
+    for attack in attacks:
+        base = _base_name(attack)
+        if not re.fullmatch(r"\w+", base, re.ASCII) or base == CLEAN:
+            raise ConfigError(
+                f"{type(attack).__name__}.name is {base!r}; allowed: letters, digits and underscores, but {CLEAN!r}"
+            )
+        alike = [each for each in attacks if _base_name(each) == base]
+        told = [
+            setting_text(value) if field == "epsilon" else f"{field.replace('_', ' ')} {setting_text(value)}"
+            for field, value in _settings(attack).items()
+            if any(_settings(each).get(field) != value for each in alike)
+        ]
+        name = re.sub(r"\W+", "_", " ".join([base, *told]), flags=re.ASCII)
+        if name in named:
+            raise ConfigError(f"two attacks are named {name}: {named[name][1]!r} and {attack!r}; allowed: each once")
+        named[name] = (" ".join([type(attack).__name__, ", ".join(told)]).strip(), attack)
+    return named
+
+
+def _base_name(attack: Attack) -> str:
+    """Returns the name of an attack that is alone of its name."""
+    return attack.name or type(attack).__name__.lower()
+
+
+def _settings(attack: Attack) -> dict[str, Any]:
+    """Returns an attack's fields."""
+    return {field.name: getattr(attack, field.name) for field in dataclasses.fields(attack)}  # type: ignore[arg-type]
 
 
 def _margin(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -113,7 +191,7 @@ def _check_within(adversarial: np.ndarray, images: np.ndarray, radius: float) ->
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FGSM:
+class FGSM(Attack):
     """The fast gradient sign method: one step of the whole budget.
 
         x' = clip(x + epsilon sign(grad_x CE(f(x), y)), 0, 1)        in units where pixels lie in 0..1
@@ -147,7 +225,7 @@ class FGSM:
         batch_size: int = 128,
         progress: bool = False,
     ) -> np.ndarray:
-        """Returns adversarial images; see `PGD.attack`."""
+        """Returns adversarial images, each within 255 epsilon of its original in every pixel; see `PGD.attack`."""
         return _ascend(
             model_fn,
             images,
@@ -162,7 +240,7 @@ class FGSM:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PGD:
+class PGD(Attack):
     """Projected gradient descent: small signed steps, each projected back to the ball and to the pixel range.
 
         x_0     = x, or x + u with u uniform in the ball (random_start)
@@ -203,20 +281,12 @@ class PGD:
         batch_size: int = 128,
         progress: bool = False,
     ) -> np.ndarray:
-        """Returns adversarial images made on a model.
+        """Returns adversarial images made on a model, each within 255 epsilon of its original in every pixel (checked).
 
-        Args:
-          model_fn: float32 [B,H,W,C] in 0..255 -> logits [B,K], in inference mode, differentiable; K of 2 or more.
-          images: uint8 or float32 [N,H,W,C] in 0..255.
-          labels: integers [N], the true classes 0..K-1.
-          batch_size: images that are attacked at once; the result does not depend on it beyond float rounding.
-          progress: show a progress bar on a terminal.
-
-        Returns:
-          float32 [N,H,W,C] in 0..255, not rounded, each within 255 epsilon of its original in every pixel (checked).
+        Args and Returns: see `Attack.attack`; the result depends on the batch size by float rounding alone.
 
         Raises:
-          ValueError: if types, shapes or ranges are not as above, or the model gives probabilities: where it is sure,
+          ValueError: if types, shapes or ranges are not as there, or the model gives probabilities: where it is sure,
             their gradient is 0, and the attack would leave its images as they are.
           FloatingPointError: if the result is not finite.
         """
@@ -239,4 +309,4 @@ class PGD:
         )
 
 
-ATTACKS: dict[str, type[FGSM] | type[PGD]] = {"fgsm": FGSM, "pgd": PGD}
+ATTACKS: dict[str, type[Attack]] = {"FGSM": FGSM, "PGD": PGD}

@@ -5,7 +5,8 @@ Parameters are Python numbers or int32 tensors [B]. Nothing is random, nothing l
 XLA with an unknown batch size, and integers (fixed point, Q16: 65536 is 1) make the bits equal in eager, graph,
 tf.data and XLA, on any device. Sides of up to 16,384 px, and 2**31 - 1 px in a batch, fit into these integers; larger
 ones are refused where their size is known. The kernels that only move or cover pixels (`flip`, `pad_and_crop`,
-`gather_pixels`, `cutout`) take any dtype.
+`gather_pixels`, `cover`, `cutout`) take any dtype. Kernels of floats of any range, unrounded, stand apart:
+`resample.resample_floats`, `filters.gaussian_filter`, `blends.luma`.
 
 Against PIL: nearest warps, equalize, solarize, posterize and the grey levels are equal; autocontrast, blends and
 bilinear warps may be one grey level off at rare places where PIL's own floating-point rounding decides. The tests in
@@ -37,6 +38,7 @@ from tfaug.images.tables import (
     solarize_add,
 )
 from tfaug.images.warps import (
+    cover,
     cutout,
     flip,
     gather_columns,
@@ -62,6 +64,7 @@ __all__ = [
     "color",
     "contrast",
     "contrast_channel",
+    "cover",
     "cutout",
     "equalize",
     "equalize_rarest",

@@ -31,6 +31,15 @@ def whole_levels(values: tf.Tensor) -> tf.Tensor:
     return tf.round(tf.where(tf.math.is_nan(values), tf.zeros([], values.dtype), values))
 
 
+def cast_images(images: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Returns the images in another type; to a type of whole numbers, rounded half to even and clipped."""
+    if images.dtype == dtype:
+        return images
+    if dtype.is_integer and images.dtype.is_floating:
+        images = whole_levels(images)
+    return tf.saturate_cast(images, dtype) if dtype.is_integer else tf.cast(images, dtype)
+
+
 def hold(values: tf.Tensor, low: float | tf.Tensor, high: float | tf.Tensor) -> tf.Tensor:
     """Returns floats held to low..high; NaN stays NaN, which a minimum or maximum keeps eagerly and drops under XLA."""
     low, high = tf.cast(low, values.dtype), tf.cast(high, values.dtype)

@@ -6,10 +6,13 @@ import math
 
 import tensorflow as tf
 
+from tfaug import rng
 from tfaug.images.base import IntOrTensor, check_images, num_channels, per_image, size_of
 
 # ITU-R 601 luma in Q16: PIL's convert("L").
 _LUMA_Q16 = (19595, 38470, 7471)
+# The same in four digits: tf.image.rgb_to_grayscale's, and so keras-cv's. They sum to 0.9999.
+_LUMA = (0.2989, 0.587, 0.114)
 
 
 def factor_q20(factor: float) -> int:
@@ -38,6 +41,18 @@ def grayscale(images: tf.Tensor) -> tf.Tensor:
     red, green, blue = _LUMA_Q16
     luma = values[..., 0:1] * red + values[..., 1:2] * green + values[..., 2:3] * blue + 32768
     return tf.bitwise.right_shift(luma, 16)
+
+
+def luma(images: tf.Tensor) -> tf.Tensor:
+    """Returns 0.2989 R + 0.587 G + 0.114 B of floats of any range, unrounded, float32 [B,H,W,1].
+
+    `grayscale` is PIL's, of whole levels; one for both would move the bits of one.
+    """
+    images = tf.cast(images, tf.float32)
+    if num_channels(images) == 1:
+        return images
+    red, green, blue = (rng.unfused(images[..., i : i + 1] * share) for i, share in enumerate(_LUMA))
+    return red + green + blue
 
 
 def brightness(images: tf.Tensor, factor: IntOrTensor) -> tf.Tensor:

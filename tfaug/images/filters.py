@@ -1,4 +1,8 @@
-"""Kernels that weigh each pixel with its neighbours: Gaussian smoothing with an integer kernel per image."""
+"""Kernels that weigh each pixel with its neighbours: Gaussian smoothing with a kernel per image.
+
+`gaussian_blur` works on whole grey levels, mirrors the border and cuts its kernel at three deviations;
+`gaussian_filter` works on floats, has zeros outside and a kernel of a given size. One for both would move bits.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from typing import TypeAlias
 import numpy as np
 import tensorflow as tf
 
+from tfaug import rng
 from tfaug.images.base import IntOrTensor, check_images, computed_once, size_of
 
 _Border: TypeAlias = Callable[[tf.Tensor, IntOrTensor], tf.Tensor]
@@ -74,6 +79,49 @@ def smooth_field(field: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
       int32 [B,H,W,C], rounded half up after each of the two passes.
     """
     return computed_once(_smooth(field, weights, _repeated, (_WEIGHT_BITS, _WEIGHT_BITS)))
+
+
+def gaussian_kernels(sigmas_px: np.ndarray, size_px: int) -> np.ndarray:
+    """Returns whole Gaussian kernels of one size, which sum to 1.
+
+    Args:
+      sigmas_px: deviations in pixels [V], 0 or more; at 0 the kernel is its middle alone.
+      size_px: of the kernel.
+
+    Returns:
+      float32 [V, size_px].
+    """
+    at = np.arange(-size_px // 2 + 1, size_px // 2 + 1)
+    weights = np.exp(-(at**2) / (2 * np.maximum(sigmas_px, 1e-7)[:, np.newaxis] ** 2))
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+
+
+def gaussian_filter(images: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
+    """Correlates each image with kernels of its own, across and then down, with zeros outside.
+
+    Args:
+      images: [B,H,W,C], of any dtype.
+      rows: float32 [B,K], weights of the rows, from `gaussian_kernels`.
+      columns: float32 [B,L], weights of the columns.
+
+    Returns:
+      float32 [B,H,W,C].
+    """
+    return _correlate(_correlate(tf.cast(images, tf.float32), columns, 2), rows, 1)
+
+
+def _correlate(images: tf.Tensor, weights: tf.Tensor, axis: int) -> tf.Tensor:
+    """Correlates each image with its own weights [B, k] along an axis, with zeros outside."""
+    size = weights.shape[1]
+    before = (size - 1) // 2
+    padding = [[before, size - 1 - before] if i == axis else [0, 0] for i in range(4)]
+    padded, length = tf.pad(images, padding), size_of(images, axis)
+    total = tf.zeros_like(images)
+    # Term by term: the order of a convolution's sum, and so its bits, would be the device's.
+    for i in range(size):
+        part = padded[:, i : i + length] if axis == 1 else padded[:, :, i : i + length]
+        total += rng.share_of(tf.reshape(weights[:, i], [-1, 1, 1, 1]), part)
+    return total
 
 
 def _smooth(values: tf.Tensor, weights: tf.Tensor, border: _Border, shifts: tuple[int, int]) -> tf.Tensor:

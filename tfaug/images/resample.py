@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from tfaug import rng
 from tfaug.images.base import MAX_SIDE_PX, Q16, IntOrTensor, check_images, size_of
 from tfaug.images.warps import gather_pixels, take_columns
 
@@ -14,6 +15,11 @@ from tfaug.images.warps import gather_pixels, take_columns
 _WEIGHT_BITS = 11
 
 _FAR_Q16 = 32766 * Q16
+
+_SHARE_BITS = 24  # of a share of a side, as rng.uniform draws them
+
+INTERPOLATIONS = ("bilinear", "nearest")
+FILL_MODES = ("reflect", "wrap", "constant", "nearest")
 
 
 def resample(images: tf.Tensor, y_q16: tf.Tensor, x_q16: tf.Tensor) -> tf.Tensor:
@@ -95,6 +101,61 @@ def resample_grid(
     )
     inside = inside_y[:, :, tf.newaxis] & inside_x[:, tf.newaxis, :]
     return tf.where(inside[..., tf.newaxis], out, tf.constant(fill, tf.uint8))
+
+
+def resample_floats(
+    images: tf.Tensor, y_q16: tf.Tensor, x_q16: tf.Tensor, interpolation: str, fill_mode: str, fill: float = 0.0
+) -> tf.Tensor:
+    """Returns what `resample` returns, of floats of any range and unrounded, with weights in steps of 2**-16.
+
+    It is not the sampler of `resample`, nor of `warp_bilinear`: those round to grey levels, each as its own source
+    does, and their bits are kept.
+
+    Args:
+      images: [B,H,W,C], of any dtype.
+      y_q16: int32, broadcasts to [B,H',W'], Q16 px.
+      x_q16: likewise.
+      interpolation: one of `INTERPOLATIONS`.
+      fill_mode: what stands outside the image, one of `FILL_MODES`: `reflect` (d c b a | a b c d | d c b a), `wrap`,
+        `nearest`, or `constant` for `fill`.
+      fill: a number.
+
+    Returns:
+      float32 [B,H',W',C].
+    """
+    images = tf.cast(images, tf.float32)
+    height, width = size_of(images, 1), size_of(images, 2)
+
+    def pixels(row: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
+        return gather_pixels(images, _inside(row, height, fill_mode), _inside(column, width, fill_mode), fill)
+
+    if interpolation == "nearest":
+        return pixels(_nearest(y_q16), _nearest(x_q16))
+    (top, down), (left, right) = (
+        (tf.bitwise.right_shift(place, 16), tf.cast(tf.bitwise.bitwise_and(place, Q16 - 1), tf.float32) * (1 / Q16))
+        for place in (y_q16, x_q16)
+    )
+    right = right[..., tf.newaxis]
+    upper = rng.mix(pixels(top, left), pixels(top, left + 1), right)
+    lower = rng.mix(pixels(top + 1, left), pixels(top + 1, left + 1), right)
+    return rng.mix(upper, lower, down[..., tf.newaxis])
+
+
+def _inside(index: tf.Tensor, size: IntOrTensor, fill_mode: str) -> tf.Tensor:
+    """Returns the pixel that stands for `index`, which may lie outside 0..size-1; with `constant` there is none."""
+    if fill_mode == "reflect":
+        index = tf.math.floormod(index, 2 * size)
+        return tf.minimum(index, 2 * size - 1 - index)
+    if fill_mode == "wrap":
+        return tf.math.floormod(index, size)
+    return tf.clip_by_value(index, 0, size - 1) if fill_mode == "nearest" else index
+
+
+def share_of_side(share: tf.Tensor, size: IntOrTensor, unit: int = Q16, up: bool = False) -> tf.Tensor:
+    """Returns `share`, float32, of `size` px in 1/unit px, int32: in whole numbers, rounded to the nearest or up."""
+    share = tf.cast(tf.round(share * 2.0**_SHARE_BITS), tf.int64) * tf.cast(size, tf.int64) * unit
+    share += 2**_SHARE_BITS - 1 if up else 2 ** (_SHARE_BITS - 1)
+    return tf.cast(tf.bitwise.right_shift(share, tf.constant(_SHARE_BITS, tf.int64)), tf.int32)
 
 
 def window_places(start_px: tf.Tensor, size_px: tf.Tensor, num: IntOrTensor) -> tf.Tensor:

@@ -85,7 +85,7 @@ def translation_fraction(x: Real, y: Real, height: IntOrTensor, width: IntOrTens
     return np.stack(columns, -1).astype(np.int32)
 
 
-def gather_pixels(images: tf.Tensor, y: tf.Tensor, x: tf.Tensor, fill: int) -> tf.Tensor:
+def gather_pixels(images: tf.Tensor, y: tf.Tensor, x: tf.Tensor, fill: float) -> tf.Tensor:
     """Returns out[b,i,j] = images[b, y[b,i,j], x[b,i,j]], or `fill` where the place lies outside; any dtype.
 
     Args:
@@ -144,11 +144,11 @@ def take_columns(values: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     """Returns out[b,i,j] = values[b, i, x[b,j]] or values[b, i, x[b,i,j]]; any dtype.
 
     Args:
-      values: [B,H,W,C].
+      values: [B,H,W,C], or [B,H,W].
       x: int32 [B,W'] or [B,H,W'], 0..W-1.
 
     Returns:
-      [B,H,W',C].
+      [B,H,W',C], or [B,H,W'].
     """
     if x.shape.rank == 2:
         # To each row columns of its own: those of all rows XLA would lay out column by column, and transpose at last.
@@ -317,8 +317,28 @@ def cutout(images: tf.Tensor, y: tf.Tensor, x: tf.Tensor, half_px: IntOrTensor, 
     Returns:
       [B,H,W,C], dtype of `images`.
     """
-    half = per_image(half_px, 3)
-    dy = tf.reshape(tf.range(size_of(images, 1)), [1, -1, 1]) - tf.reshape(y, [-1, 1, 1])
-    dx = tf.reshape(tf.range(size_of(images, 2)), [1, 1, -1]) - tf.reshape(x, [-1, 1, 1])
-    covered = (dy >= -half) & (dy < half) & (dx >= -half) & (dx < half)
+    centre = tf.stack([y, x], 1)
+    half = per_image(half_px, 2)
+    return cover(images, tf.concat([centre - half, centre + half], 1)[:, tf.newaxis], 1, fill)
+
+
+def cover(images: tf.Tensor, boxes_px: tf.Tensor, num: int, fill: float | tf.Tensor) -> tf.Tensor:
+    """Fills boxes of each image; what of them lies outside is left out.
+
+    Args:
+      images: [B,H,W,C], any dtype.
+      boxes_px: int32 [B,num,4], rows and columns: top, left, bottom, right, ends excluded.
+      num: how many boxes an image has.
+      fill: a number, or a tensor that broadcasts to the images.
+
+    Returns:
+      [B,H,W,C], dtype of `images`.
+    """
+    batch, height, width = (size_of(images, axis) for axis in range(3))
+    rows, columns = tf.range(height)[tf.newaxis], tf.range(width)[tf.newaxis]
+    covered = tf.zeros([batch, height, width], tf.bool)
+    for i in range(num):
+        top, left, bottom, right = tf.unstack(boxes_px[:, i, :, tf.newaxis], axis=1)
+        in_rows, in_columns = (rows >= top) & (rows < bottom), (columns >= left) & (columns < right)
+        covered |= in_rows[:, :, tf.newaxis] & in_columns[:, tf.newaxis, :]
     return tf.where(covered[..., tf.newaxis], tf.cast(fill, images.dtype), images)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from tfaug.config import ConfigError, check_whole
+from tfaug.models.base import Model
 from tfaug.models.stages import Head, LayerMaker, Normalize
 
 
@@ -41,41 +44,45 @@ class BasicBlock(tf.keras.layers.Layer):
         return self.relu(self.body(inputs, training=training) + shortcut)
 
 
-def _resnet(
-    num_blocks: int, image_shape: Sequence[int], num_classes: int, mean: Any, std: Any, precision: str, seed: int
-) -> list[tf.keras.layers.Layer]:
-    """The stages of a ResNet of depth 6 * num_blocks + 2 with 16, 32 and 64 filters."""
-    make = LayerMaker(precision, seed, "fan_out")
-    stages: list[tf.keras.layers.Layer] = [
-        Normalize(mean, std, name="normalize"),
-        make.chain("stem", [make.conv("conv", 16, 3), make.norm("norm"), make.relu("relu")]),
-    ]
-    for stage, filters in enumerate((16, 32, 64), start=1):
-        blocks = []
-        for block in range(num_blocks):
-            first = block == 0 and stage > 1
-            blocks.append(BasicBlock(make, filters, 2 if first else 1, first, name=f"block{block + 1}"))
-        stages.append(make.chain(f"stage{stage}", blocks))
-    stages.append(Head(make.dense("dense", num_classes, policy="float32"), name="head"))
-    return stages
+@dataclasses.dataclass(frozen=True)
+class ResNet(Model):
+    """A residual network of 6 n + 2 layers with 16, 32 and 64 filters, for images of about 32 pixels.
 
+    Projection shortcuts (1x1 convolution and normalisation, option B), kaiming fan_out weights, zero bias, as `gap` ran
+    it (its resnet_basic_32). For 3 channels and 10 classes ResNet-20 has 272,474 trainable parameters and ResNet-32
+    466,906; He et al. used option A on CIFAR, with which ResNet-20 has 269,722.
 
-def resnet20(**kwargs: Any) -> list[tf.keras.layers.Layer]:
-    """Returns the stages of ResNet-20: 272,474 trainable parameters for 3 channels and 10 classes.
-
-    Projection shortcuts (1x1 convolution and normalisation, option B) like the other models here; He et al. used
-    option A on CIFAR, which has 269,722.
-
-    Source: He et al. 2016, section 4.2.
-    """
-    return _resnet(3, **kwargs)
-
-
-def resnet32(**kwargs: Any) -> list[tf.keras.layers.Layer]:
-    """Returns the stages of ResNet-32: 466,906 trainable parameters for 3 channels and 10 classes.
-
-    As `gap` ran it (its resnet_basic_32): projection shortcuts, kaiming fan_out weights, zero bias.
+    Args:
+      depth: 8, 14, 20, 26, 32, ...
 
     Source: He et al. 2016, section 4.2; `gap`, published configurations.
     """
-    return _resnet(5, **kwargs)
+
+    depth: int = 20
+
+    def __post_init__(self) -> None:
+        check_whole(self, "depth", 8)
+        if self.depth % 6 != 2:
+            raise ConfigError(f"ResNet.depth is {self.depth}; allowed: 6 n + 2, as 20, 32, 44, 56 or 110")
+
+    @property
+    def name(self) -> str:
+        return f"resnet{self.depth}"
+
+    def stages(
+        self, *, image_shape: Sequence[int], num_classes: int, mean: Any, std: Any, precision: str, seed: int
+    ) -> list[tf.keras.layers.Layer]:
+        """Returns the stages; see `Model.stages`."""
+        make = LayerMaker(precision, seed, "fan_out")
+        stages: list[tf.keras.layers.Layer] = [
+            Normalize(mean, std, name="normalize"),
+            make.chain("stem", [make.conv("conv", 16, 3), make.norm("norm"), make.relu("relu")]),
+        ]
+        for stage, filters in enumerate((16, 32, 64), start=1):
+            blocks = []
+            for block in range((self.depth - 2) // 6):
+                first = block == 0 and stage > 1
+                blocks.append(BasicBlock(make, filters, 2 if first else 1, first, name=f"block{block + 1}"))
+            stages.append(make.chain(f"stage{stage}", blocks))
+        stages.append(Head(make.dense("dense", num_classes, policy="float32"), name="head"))
+        return stages

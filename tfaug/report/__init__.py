@@ -11,6 +11,8 @@ from tfaug.extras import explained
 with explained():
     from tfaug.report.figures import contact_sheet, save_readme_picture
     from tfaug.report.page import write_report
-    from tfaug.report.rows import read_run, short_table, summarize
+    from tfaug.report.read import read_run
+    from tfaug.report.short_table import short_table
+    from tfaug.report.summary import summarize
 
 __all__ = ["contact_sheet", "read_run", "save_readme_picture", "short_table", "summarize", "write_report"]

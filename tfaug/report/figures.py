@@ -24,7 +24,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, Percent
 from PIL import Image, ImageDraw, ImageFont
 
 from tfaug import files, metrics
-from tfaug.report import rows
+from tfaug.predictions import MODES, Predictions
+from tfaug.report.read import History, Run, read_run
+from tfaug.report.summary import attacked_modes, summarize
+from tfaug.report.text import MODE_TITLES
 
 # The light colours; in an SVG each becomes the CSS variable of its name, so the page may choose others in the dark.
 COLORS = {
@@ -115,7 +118,7 @@ def png(draw: Callable[[Axes], None], size_px: tuple[int, int], scale: float = 1
         return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def draw_curves(histories: Sequence[rows.History], kind: str) -> Callable[[Axes], None]:
+def draw_curves(histories: Sequence[History], kind: str) -> Callable[[Axes], None]:
     """Returns a drawing of one model's phases end to end, `kind` being loss, accuracy or learning_rate."""
 
     columns = {kind: ("train", "training"), f"val_{kind}": ("validation", "validation")}
@@ -174,7 +177,7 @@ def draw_curves(histories: Sequence[rows.History], kind: str) -> Callable[[Axes]
     return draw
 
 
-def draw_reliability(answers: Mapping[str, rows.Predictions]) -> Callable[[Axes], None]:
+def draw_reliability(answers: Mapping[str, Predictions]) -> Callable[[Axes], None]:
     """Returns a drawing of accuracy over confidence for each mode, with the share of answers in each bin below."""
 
     def draw(axes: Axes) -> None:
@@ -189,7 +192,7 @@ def draw_reliability(answers: Mapping[str, rows.Predictions]) -> Callable[[Axes]
             axes.plot(confidence, accuracy, color=color, linewidth=1.2, alpha=0.55)
             # Many answers make a large mark: a bin of three says little.
             axes.scatter(confidence, accuracy, 8 + 140 * share, color=color, zorder=3)
-            axes.plot([], [], "o-", color=color, markersize=6, label=rows.MODE_TITLES[mode])
+            axes.plot([], [], "o-", color=color, markersize=6, label=MODE_TITLES[mode])
             shares.vlines(confidence + 0.014 * (i - (len(answers) - 1) / 2), 0, share, color=color, linewidth=3.5)
         axes.set_xlim(0, 1.03)
         axes.set_ylim(-0.27, 1.04)
@@ -206,14 +209,14 @@ def draw_reliability(answers: Mapping[str, rows.Predictions]) -> Callable[[Axes]
     return draw
 
 
-def draw_attacks(served: Mapping[str, Any], attacks: Sequence[str]) -> Callable[[Axes], None]:
+def draw_attacks(served: Mapping[str, Any], attacks: Mapping[str, str]) -> Callable[[Axes], None]:
     """Returns a drawing of accuracy by attack and mode, with 95 % intervals, for one model's numbers of a summary.
 
-    Modes that no attacked image was asked in are left out.
+    `attacks` has their titles by their names. Modes that no attacked image was asked in are left out.
     """
 
     def draw(axes: Axes) -> None:
-        modes = rows.attacked_modes(served, attacks)
+        modes = attacked_modes(served, attacks)
         labelled: set[str] = set()
         groups = ["clean", *attacks]
         width = 0.8 / max(len(modes), 1)
@@ -225,7 +228,7 @@ def draw_attacks(served: Mapping[str, Any], attacks: Sequence[str]) -> Callable[
                 value = numbers[f"{attack}_accuracy"]
                 low, high = numbers[f"{attack}_accuracy_ci95"]
                 place = x + (i - (len(modes) - 1) / 2) * width
-                label = None if mode in labelled else rows.MODE_TITLES[mode]
+                label = None if mode in labelled else MODE_TITLES[mode]
                 labelled.add(mode)
                 axes.bar(place, value, width * 0.92, color=MODE_COLORS[mode], label=label)
                 reach = [[max(value - low, 0.0)], [max(high - value, 0.0)]]
@@ -234,7 +237,7 @@ def draw_attacks(served: Mapping[str, Any], attacks: Sequence[str]) -> Callable[
         axes.set_ylim(0, 1.1)
         axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.set_xticks(range(len(groups)), ["clean", *(attack.upper() for attack in attacks)])
+        axes.set_xticks(range(len(groups)), ["clean", *attacks.values()])
         axes.tick_params(axis="x", length=0)
         axes.set_ylabel("accuracy")
         _legend_above(axes, len(labelled))
@@ -381,14 +384,15 @@ def wrap_text(text: str, font: ImageFont.FreeTypeFont, width_px: float) -> list[
     return lines
 
 
-def readme_picture(run: rows.Run, summary: Mapping[str, Any]) -> Image.Image:
+def readme_picture(run: Run, summary: Mapping[str, Any]) -> Image.Image:
     """Draws the README's picture, 1200 px wide: the augmentations, accuracy by attack, and the reliability diagram."""
     width, pad, title_px = 1200, 24, 34
     charts = []
-    if summary["attacks"]:
-        attacks = list(summary["attacks"])
-        charts.append((f"Accuracy by attack, end of {run.final_model}", draw_attacks(summary["served"], attacks)))
-    charts.append((f"Reliability, end of {run.final_model}", draw_reliability(clean_answers(run, run.final_model))))
+    model = summary["served"]["model"]
+    attacks = attacks_of(summary, summary["served"])
+    if attacks:
+        charts.append((f"Accuracy by attack, end of {model}", draw_attacks(summary["served"], attacks)))
+    charts.append((f"Reliability, end of {model}", draw_reliability(clean_answers(run, model))))
     left = None
     if run.augmentations is not None:
         names, images = run.augmentations
@@ -420,19 +424,28 @@ def save_readme_picture(workdir: str | os.PathLike[str], path: str | os.PathLike
       The path.
 
     Raises:
-      FileNotFoundError, ValueError: as `rows.read_run`.
+      FileNotFoundError, ValueError: as `read_run`.
     """
-    run = rows.read_run(workdir)
-    content = _png_bytes(readme_picture(run, rows.summarize(run)))
+    run = read_run(workdir)
+    content = _png_bytes(readme_picture(run, summarize(run)))
     with files.atomic_file(path) as partial:
         partial.write_bytes(content)
     return pathlib.Path(path)
 
 
-def clean_answers(run: rows.Run, model: str) -> dict[str, rows.Predictions]:
+def clean_answers(run: Run, model: str) -> dict[str, Predictions]:
     """Returns one model's answers on the clean test set, by mode."""
-    keys = [(mode, (model, "test", "clean", mode)) for mode in rows.MODES]
-    return {mode: run.predictions[key] for mode, key in keys if key in run.predictions}
+    return {mode: run.predictions[model, mode] for mode in MODES if (model, mode) in run.predictions}
+
+
+def attacks_of(summary: Mapping[str, Any], served: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the titles of the attacks under which one model's accuracy was measured, by their names."""
+    modes = [served[mode] for mode in MODES if mode in served]
+    return {
+        name: attack["title"]
+        for name, attack in summary["attacks"].items()
+        if any(f"{name}_accuracy" in numbers for numbers in modes)
+    }
 
 
 def _figure(draw: Callable[[Axes], None], size_px: tuple[float, float]) -> Figure:

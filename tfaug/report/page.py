@@ -14,11 +14,16 @@ import jinja2
 from markupsafe import Markup
 
 from tfaug import files
-from tfaug.report import figures, rows
+from tfaug.config import setting_text
+from tfaug.report import figures
+from tfaug.report import summary as summaries
+from tfaug.report.read import History, Run, read_run, training_phases
+from tfaug.report.text import MODE_TITLES, decimals, duration, percent, points, verdict
+from tfaug.workdir import Workdir
 
 
 def write_report(workdir: str | os.PathLike[str]) -> pathlib.Path:
-    """Computes every number of a run from its predictions and writes WORKDIR/summary.json and WORKDIR/report.html.
+    """Pivots the rows of a run into WORKDIR/summary.json and WORKDIR/report.html.
 
     Each file is written whole or not at all, summary.json first; the same workdir gives the same bytes.
 
@@ -32,22 +37,22 @@ def write_report(workdir: str | os.PathLike[str]) -> pathlib.Path:
       FileNotFoundError: if a needed file is missing, naming the command that makes it.
       ConfigError: if a file does not hold what it should, naming the file, what it holds and what is allowed.
     """
-    workdir = pathlib.Path(workdir)
-    run = rows.read_run(workdir)
-    summary = rows.summarize(run)
+    run = read_run(workdir)
+    summary = summaries.summarize(run)
     page = render_page(run, summary)
-    files.write_json(workdir / "summary.json", summary)
-    with files.atomic_file(workdir / "report.html") as partial:
+    folder = Workdir(pathlib.Path(workdir))
+    files.write_json(folder.summary, summary)
+    with files.atomic_file(folder.page) as partial:
         partial.write_text(page, encoding="utf-8")
-    return workdir / "report.html"
+    return folder.page
 
 
-def render_page(run: rows.Run, summary: Mapping[str, Any]) -> str:
+def render_page(run: Run, summary: Mapping[str, Any]) -> str:
     """Renders the HTML page of a run: figures inline, no script, nothing fetched.
 
     Args:
-      run: what `rows.read_run` returned.
-      summary: what `rows.summarize` made of it.
+      run: what `read_run` returned.
+      summary: what `summarize` made of it.
 
     Returns:
       The page.
@@ -60,18 +65,23 @@ def render_page(run: rows.Run, summary: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=rows.percent, duration=rows.duration, points=_points, setting=_setting, verdict=rows.verdict
+        decimals=decimals, percent=percent, duration=duration, points=points, setting=setting_text, verdict=verdict
     )
+    served = summaries.served_rows(summary)
     return environment.get_template("page.html.j2").render(
         run=run,
         summary=summary,
-        attacks=list(summary["attacks"]),
-        mode_titles=rows.MODE_TITLES,
-        served=rows.served_rows(summary),
-        has_mirror=any(mode == "mirror" for _, mode, _ in rows.served_rows(summary)),
-        gains=[row for row in rows.served_rows(summary) if row[2]["gain"]],
-        chosen=[(model, block["test_time"]) for model, block in rows.blocks(summary).items() if block["test_time"]],
-        gaps=_gaps(summary),
+        mode_titles=MODE_TITLES,
+        set_titles={name: meaning["title"] for name, meaning in run.sets.items()},
+        attack_titles={name: attack["title"] for name, attack in summary["attacks"].items()},
+        served=served,
+        has_mirror=any(mode == "mirror" for _, mode, _ in served),
+        gains=[row for row in served if row[2]["gain"]],
+        chosen=[
+            (model, block["test_time"]) for model, block in summaries.blocks(summary).items() if block["test_time"]
+        ],
+        gaps=summaries.gap_rows(summary),
+        others=summaries.other_rows(summary),
         colors=figures.COLORS,
         curves=_curves(run),
         reliability=_reliability(run, summary),
@@ -81,49 +91,22 @@ def render_page(run: rows.Run, summary: Mapping[str, Any]) -> str:
     )
 
 
-def _points(value: float) -> str:
-    """Writes a difference of fractions in percentage points."""
-    return f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _setting(value: Any) -> str:
-    """Writes one setting of an attack; a fraction of 255 as that."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float) and 0 < value < 1 and abs(value * 255 - round(value * 255)) < 1e-3:
-        return f"{round(value * 255)}/255"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _gaps(summary: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
-    """Lists (model, mode, gap) of every model that was shown the shifted set."""
-    return [
-        (model, mode, block["gap"][mode])
-        for model, block in rows.blocks(summary).items()
-        for mode in rows.MODES
-        if block["gap"].get(mode)
-    ]
-
-
-def _curves(run: rows.Run) -> list[dict[str, Any]]:
-    """Draws loss, accuracy and learning rate of the teacher and the student."""
+def _curves(run: Run) -> list[dict[str, Any]]:
+    """Draws loss, accuracy and learning rate of each training."""
     titles = {"loss": "Loss", "accuracy": "Accuracy", "learning_rate": "Learning rate"}
     blocks = []
-    for role in ("teacher", "student"):
-        histories = [history for history in run.histories if history.model == role and history.num_epochs]
-        if not histories:
-            continue
+    for name, histories in training_phases(run):
         total = sum(history.num_epochs for history in histories)
         charts = []
         for kind, title in titles.items():
-            alt = f"{title} of the {role} over {total} epochs. {_ends(histories, kind)}"
-            drawing = figures.svg(figures.draw_curves(histories, kind), f"{role}-{kind.replace('_', '-')}", alt)
+            alt = f"{title} of {name} over {total} epochs. {_ends(histories, kind)}"
+            drawing = figures.svg(figures.draw_curves(histories, kind), f"curves-{name}-{kind.replace('_', '-')}", alt)
             charts.append({"title": title, "svg": Markup(drawing)})
-        blocks.append({"role": role, "charts": charts})
+        blocks.append({"training": name, "charts": charts})
     return blocks
 
 
-def _ends(histories: Sequence[rows.History], kind: str) -> str:
+def _ends(histories: Sequence[History], kind: str) -> str:
     """Says what each phase ended with."""
     sentences = []
     for history in histories:
@@ -137,12 +120,18 @@ def _ends(histories: Sequence[rows.History], kind: str) -> str:
     return " ".join(sentences)
 
 
-def _reliability(run: rows.Run, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _reliability(run: Run, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Draws the reliability diagram of every model on the clean test set."""
     charts = []
-    for model, block in rows.blocks(summary).items():
+    for model, block in summaries.blocks(summary).items():
         answers = figures.clean_answers(run, model)
-        errors = [f"{rows.MODE_TITLES[mode]} {block['served'][mode]['clean_ece']:.3f}" for mode in answers]
+        if not answers:
+            continue
+        errors = [
+            f"{MODE_TITLES[mode]} {decimals(numbers['clean_ece'], 3)}"
+            for mode, numbers in block["served"].items()
+            if mode in answers
+        ]
         alt = (
             f"Reliability of {model} on the test set: accuracy over confidence. "
             f"Expected calibration error: {', '.join(errors)}."
@@ -155,20 +144,16 @@ def _reliability(run: rows.Run, summary: Mapping[str, Any]) -> list[dict[str, An
 def _attack_charts(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Draws accuracy by attack for every model that was attacked."""
     charts = []
-    for model, block in rows.blocks(summary).items():
-        served = {mode: block["served"][mode] for mode in rows.attacked_modes(block["served"], summary["attacks"])}
-        attacks = [
-            attack
-            for attack in summary["attacks"]
-            if any(numbers.get(f"{attack}_accuracy") is not None for numbers in served.values())
-        ]
+    for model, block in summaries.blocks(summary).items():
+        attacks = figures.attacks_of(summary, block["served"])
         if not attacks:
             continue
+        served = {mode: block["served"][mode] for mode in summaries.attacked_modes(block["served"], attacks)}
         values = [
-            f"{rows.MODE_TITLES[mode]} {attack} {rows.percent(numbers[f'{attack}_accuracy'])}"
+            f"{MODE_TITLES[mode]} {title} {percent(numbers[f'{attack}_accuracy'])}"
             for mode, numbers in served.items()
-            for attack in ["clean", *attacks]
-            if numbers.get(f"{attack}_accuracy") is not None
+            for attack, title in {"clean": "clean", **attacks}.items()
+            if f"{attack}_accuracy" in numbers
         ]
         alt = f"Accuracy of {model} by attack: {', '.join(values)}."
         drawing = figures.svg(figures.draw_attacks(served, attacks), f"attacks-{model}", alt, (320, 260))
@@ -176,7 +161,7 @@ def _attack_charts(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     return charts
 
 
-def _contact_sheet(run: rows.Run) -> list[dict[str, Any]]:
+def _contact_sheet(run: Run) -> list[dict[str, Any]]:
     """Encodes one strip of enlarged images for each augmentation."""
     if run.augmentations is None:
         return []

@@ -40,7 +40,7 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-class Row(NamedTuple):
+class SheetRow(NamedTuple):
     """Images side by side.
 
     Attributes:
@@ -54,11 +54,11 @@ class Row(NamedTuple):
     captions: Sequence[Sequence[str]] = ()
 
 
-class Block(NamedTuple):
+class SheetBlock(NamedTuple):
     """Rows under a title; the title may be empty."""
 
     title: str
-    rows: Sequence[Row]
+    rows: Sequence[SheetRow]
 
 
 class _Text(NamedTuple):
@@ -89,7 +89,7 @@ class Layout(NamedTuple):
     pictures: list[_Picture]
 
 
-def lay_out(heading: str, blocks: Sequence[Block], image_px: int = 96) -> Layout:
+def lay_out(heading: str, blocks: Sequence[SheetBlock], image_px: int = 96) -> Layout:
     """Places titles, labels, images and captions so that no two of them meet.
 
     Args:
@@ -101,7 +101,7 @@ def lay_out(heading: str, blocks: Sequence[Block], image_px: int = 96) -> Layout
       The places, in pixels.
 
     Raises:
-      ValueError: if images or captions do not have the shape that `Row` says, or the sheet would be larger than
+      ValueError: if images or captions do not have the shape that `SheetRow` says, or the sheet would be larger than
         `MAX_SIDE_PX`.
     """
     rows = [row for block in blocks for row in block.rows]
@@ -201,7 +201,7 @@ def display_shape(shape: Sequence[int], image_px: int) -> tuple[int, int]:
     return max(1, round(height * shrink)), max(1, round(width * shrink))
 
 
-def _check(row: Row) -> None:
+def _check(row: SheetRow) -> None:
     """Refuses what is no row of images."""
     images = row.images
     if images.ndim != 4 or images.dtype != np.uint8 or images.shape[-1] not in (1, 3):
@@ -212,7 +212,7 @@ def _check(row: Row) -> None:
 
 
 def _place_row(
-    row: Row, left: int, y: int, cell: int, image_px: int, texts: list[_Text], pictures: list[_Picture]
+    row: SheetRow, left: int, y: int, cell: int, image_px: int, texts: list[_Text], pictures: list[_Picture]
 ) -> int:
     """Places one row at the height `y` and returns where the next one begins."""
     height, width = display_shape(row.images.shape, image_px)

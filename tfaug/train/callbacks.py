@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfaug import files
-from tfaug.keras_versions import variable_path
-
-HISTORY_FIELDS = ("epoch", "step", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
+from tfaug.keras_versions import rate_of, variable_path
+from tfaug.train.state import State
+from tfaug.train.stop import Stop
+from tfaug.workdir import HISTORY_FIELDS, PhaseFolder
 
 
 class NonFiniteLoss(RuntimeError):
@@ -51,27 +51,33 @@ class StopOnNonFinite(tf.keras.callbacks.Callback):
 
 
 class EpochRecorder(tf.keras.callbacks.Callback):
-    """Writes the history and a checkpoint after every epoch; both are whole or absent.
+    """Writes the history, the best weights and a checkpoint after every epoch; each is whole or absent.
 
-    A checkpoint is a folder `checkpoints/epoch_0003`, published by a rename; the two newest are kept.
+    The two newest checkpoints are kept. The best weights are those of the highest validation accuracy, of equals the
+    earliest; a process that goes on compares with the history.
 
     Args:
       folder: of the phase.
-      checkpoint: holds the network and the optimizer.
+      state: of the training.
+      save_weights: writes the network's weights to a path.
+      stop: ends the phase; None for the last epoch alone.
       num_finished: epochs finished before this process started; later rows of an older history are dropped.
       on_epoch: called with the epoch's seconds, for the run's own book-keeping.
     """
 
     def __init__(
         self,
-        folder: pathlib.Path,
-        checkpoint: tf.train.Checkpoint,
+        folder: PhaseFolder,
+        state: State,
+        save_weights: Callable[[pathlib.Path], None],
+        stop: Stop | None,
         num_finished: int,
         on_epoch: Callable[[float], None] | None = None,
     ):
         super().__init__()
-        self.folder, self.checkpoint, self.on_epoch = folder, checkpoint, on_epoch
-        self.rows = [row for row in read_history(folder / "history.csv") if int(row["epoch"]) <= num_finished]
+        self.folder, self.state, self.save_weights = folder, state, save_weights
+        self.stop, self.on_epoch = stop, on_epoch
+        self.rows = [row for row in folder.read_history() if int(row["epoch"]) <= num_finished]
         self._started = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -84,17 +90,51 @@ class EpochRecorder(tf.keras.callbacks.Callback):
             **(logs or {}),
             "epoch": epoch + 1,
             "step": int(optimizer.iterations.numpy()),
-            "learning_rate": float(optimizer.learning_rate.numpy()),
+            "learning_rate": rate_of(optimizer),
             "seconds": seconds,
         }
+        best = max((float(row["val_accuracy"]) for row in self.rows), default=-1.0)
+        if values["val_accuracy"] > best:
+            # Before the history says so: a process that dies in between does the epoch again.
+            self.save_weights(self.folder.weights("best"))
         self.rows.append({field: str(values.get(field, "")) for field in HISTORY_FIELDS})
-        write_history(self.folder / "history.csv", self.rows)
-        with files.atomic_directory(checkpoint_folder(self.folder, epoch + 1)) as partial:
-            self.checkpoint.write(str(partial / "state"))
-        for old in finished_checkpoints(self.folder)[:-2]:
-            files.remove_directory(checkpoint_folder(self.folder, old))
+        self.folder.write_history(self.rows)
+        with files.atomic_directory(self.folder.checkpoint(epoch + 1)) as partial:
+            self.state.write(partial)
+        for old in self.folder.checkpoints()[:-2]:
+            files.remove_directory(self.folder.checkpoint(old))
         if self.on_epoch is not None:
             self.on_epoch(seconds)
+        if ends(self.stop, self.rows):
+            self.model.stop_training = True
+
+
+def ends(stop: Stop | None, rows: Sequence[Mapping[str, str]]) -> bool:
+    """Tells whether a phase with these rows of history ends here, before its last epoch."""
+    return stop is not None and stop.ends([{key: float(value) for key, value in row.items()} for row in rows])
+
+
+class Pace(tf.keras.callbacks.Callback):
+    """Tells the median seconds of a step once, after 20 steps; the first ones, which compile, hardly count in it.
+
+    Args:
+      phase: its name.
+      tell: called with it and the seconds.
+    """
+
+    NUM_STEPS = 20
+
+    def __init__(self, phase: str, tell: Callable[[str, float], None]):
+        super().__init__()
+        self.phase, self.tell = phase, tell
+        self._ends: list[float] = []
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if len(self._ends) == self.NUM_STEPS:
+            return
+        self._ends.append(time.perf_counter())
+        if len(self._ends) == self.NUM_STEPS:
+            self.tell(self.phase, float(np.median(np.diff(self._ends))))
 
 
 class ProgressPictures(tf.keras.callbacks.Callback):
@@ -116,35 +156,9 @@ class ProgressPictures(tf.keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         assert self._writer is not None
         with self._writer.as_default():
-            tf.summary.scalar("learning_rate", float(self.model.optimizer.learning_rate.numpy()), step=epoch)
+            tf.summary.scalar("learning_rate", rate_of(self.model.optimizer), step=epoch)
         self._writer.flush()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         if self._writer is not None:
             self._writer.close()
-
-
-def checkpoint_folder(folder: pathlib.Path, num_epochs: int) -> pathlib.Path:
-    """Returns where the checkpoint after `num_epochs` epochs of a phase stands."""
-    return folder / "checkpoints" / f"epoch_{num_epochs:04d}"
-
-
-def finished_checkpoints(folder: pathlib.Path) -> list[int]:
-    """Returns the epochs of which whole checkpoints exist, ascending."""
-    return sorted(int(path.name.split("_")[1]) for path in (folder / "checkpoints").glob("epoch_*") if path.is_dir())
-
-
-def read_history(path: pathlib.Path) -> list[dict[str, str]]:
-    """Reads the rows of a history; there are none where there is no file."""
-    if not path.exists():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def write_history(path: pathlib.Path, rows: list[dict[str, str]]) -> None:
-    """Writes the rows of a history, whole or not at all."""
-    with files.atomic_file(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, HISTORY_FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)

@@ -1,15 +1,14 @@
-"""Run phases with Keras `fit`, so that a killed run goes on from its last finished epoch.
-
-A phase's folder holds `history.csv`, `checkpoints/` while it runs, and `final.weights.h5` once it is done.
-"""
+"""Run phases with Keras `fit`, so that a killed run goes on from its last finished epoch."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -28,24 +27,17 @@ from tfaug.data.pipeline import (
     training_batches,
     visit_at,
 )
-from tfaug.keras_versions import tf_variables
 from tfaug.models import StagedModel
 from tfaug.models.stages import infer
 from tfaug.schedules import Schedule
-from tfaug.train.callbacks import (
-    EpochRecorder,
-    ProgressPictures,
-    StopOnNonFinite,
-    checkpoint_folder,
-    finished_checkpoints,
-    read_history,
-)
-from tfaug.train.distill import Distiller
-from tfaug.train.phases import Phase, Student, resolve_schedules
+from tfaug.train.callbacks import EpochRecorder, Pace, ProgressPictures, StopOnNonFinite, ends
+from tfaug.train.methods import Method, Supervised
+from tfaug.train.methods.base import Answers
+from tfaug.train.phase import Phase, resolve_schedules
+from tfaug.train.state import State
 from tfaug.train.step import Learner
 from tfaug.train.strategy import compiles_on_device
-
-FINAL_WEIGHTS = "final.weights.h5"
+from tfaug.workdir import PhaseFolder, TrainingFolder
 
 
 class PhaseRate(tf.keras.optimizers.schedules.LearningRateSchedule):
@@ -60,47 +52,41 @@ class PhaseRate(tf.keras.optimizers.schedules.LearningRateSchedule):
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """What every phase of one training run shares.
 
     Attributes:
-      folder: of the run, for example `WORKDIR/teacher`.
+      folder: of the training.
       data: the decoded images.
       strategy: the devices.
       seed: of this run, int32 [2].
       tensorboard: where the event files go.
+      method: what the steps learn from.
+      teacher: of the method, images -> logits in inference mode; None where it asks nobody.
+      hashes: what identifies each phase with all before it; written with its result, and none is done under another.
       on_epoch: called with the seconds of every finished epoch.
+      on_pace: called once a phase with its name and the seconds of a step, when it has made 20 in this process.
     """
 
-    folder: pathlib.Path
+    folder: TrainingFolder
     data: ImageData
     strategy: tf.distribute.Strategy
     seed: tf.Tensor
     tensorboard: pathlib.Path
+    method: Method = Supervised()
+    teacher: Answers | None = None
+    hashes: tuple[str, ...] = ()
     on_epoch: Callable[[float], None] | None = None
+    on_pace: Callable[[str, float], None] | None = None
 
 
-def phase_folder(folder: pathlib.Path, index: int, phase: Phase) -> pathlib.Path:
-    """Returns where phase `index` of the run in `folder` keeps its files."""
-    return folder / f"{index}_{phase.name}"
-
-
-def train_phases(
-    run: Run,
-    network: StagedModel,
-    phases: Sequence[Phase],
-    *,
-    teacher: StagedModel | None = None,
-    student: Student | None = None,
-) -> list[dict[str, object]]:
+def train_phases(run: TrainingRun, network: StagedModel, phases: Sequence[Phase]) -> list[dict[str, Any]]:
     """Trains `network` through `phases`, going on where an earlier process stopped.
 
     Args:
-      run: folder, data, devices and seed.
+      run: folder, data, devices, seed and method.
       network: built under `run.strategy`; holds the weights of the last phase at the end.
       phases: checked by `check_phases`.
-      teacher: if given, the network is trained as its student.
-      student: the distillation's settings; needed with `teacher`.
 
     Returns:
       For each phase its name, epochs, validation accuracy and NLL at the end, seconds and the SHA-256 of its weights.
@@ -110,29 +96,27 @@ def train_phases(
       ConfigError: if a batch does not divide into the replicas, features are mixed at a stage that is not there, or
         TensorFlow would see a pattern in the folder's path.
     """
-    files.refuse_pattern("the run's folder", run.folder)
+    files.refuse_pattern("the run's folder", run.folder.path)
     for phase in phases:
         if phase.mix_features is not None:
             phase.mix_features.places(network)
     results = []
     for index, (phase, schedule) in enumerate(zip(phases, resolve_schedules(tuple(phases)), strict=True)):
-        folder = phase_folder(run.folder, index, phase)
-        if not (folder / FINAL_WEIGHTS).exists():
-            _train_phase(run, network, phase, schedule, index, folder, teacher, student)
-        load_weights(network, folder / FINAL_WEIGHTS)
-        results.append(_phase_result(run, network, phase, folder))
+        folder = run.folder.phase(index, phase.name)
+        held = files.read_json(folder.result) if folder.result.exists() else {}
+        identity = run.hashes[index] if run.hashes else ""
+        if held.get("hash") != identity:
+            _train_phase(run, network, phase, schedule, index, folder)
+        load_weights(network, folder.weights(phase.keep))
+        if held.get("hash") != identity:
+            held = {"hash": identity, **_phase_result(run, network, phase, folder)}
+            files.write_json(folder.result, held)
+        results.append({key: value for key, value in held.items() if key != "hash"})
     return results
 
 
 def _train_phase(
-    run: Run,
-    network: StagedModel,
-    phase: Phase,
-    schedule: Schedule,
-    index: int,
-    folder: pathlib.Path,
-    teacher: StagedModel | None,
-    student: Student | None,
+    run: TrainingRun, network: StagedModel, phase: Phase, schedule: Schedule, index: int, folder: PhaseFolder
 ) -> None:
     """Trains one phase to its end and publishes its weights."""
     num_replicas = run.strategy.num_replicas_in_sync
@@ -146,8 +130,8 @@ def _train_phase(
     augment = batch_function(phase)
     on_host = augment if phase.augment_on == "host" else None
 
-    files.remove_partial(folder / "checkpoints")
-    num_finished = max([0, *finished_checkpoints(folder)])
+    files.remove_partial(folder.path / "checkpoints")
+    num_finished = max([0, *folder.checkpoints()])
     after = f", going on after epoch {num_finished}" if num_finished else ""
     print(f"[tfaug] phase {phase.name}: {phase.epochs} epochs of {steps_per_epoch} steps{after}", file=sys.stderr)
     batches = training_batches(
@@ -160,17 +144,20 @@ def _train_phase(
         augment=on_host,
         num_replicas=num_replicas,
         with_examples=on_host is None,
+        rows_of=phase.order.rows,
     )
     with run.strategy.scope():
         rate = PhaseRate(schedule, steps_per_epoch * phase.epochs)
-        learner = make_learner(network, phase, rate, augmentation_seed(seed), augment, teacher, student)
-        # By their variables: the network itself would not lead to all of them in Keras 3.
-        checkpoint = tf.train.Checkpoint(network=tf_variables(network), optimizer=tf_variables(learner.optimizer))
+        learner = make_learner(network, phase, rate, augmentation_seed(seed), augment, run.method, run.teacher)
+        state = State(network, learner.optimizer)
 
     if num_finished:
-        checkpoint.read(str(checkpoint_folder(folder, num_finished) / "state")).assert_consumed()
-    if num_finished < phase.epochs:
-        board = run.tensorboard / folder.name
+        state.read(folder.checkpoint(num_finished))
+    recorder = EpochRecorder(
+        folder, state, functools.partial(save_weights, network), phase.stop, num_finished, run.on_epoch
+    )
+    if num_finished < phase.epochs and not ends(phase.stop, recorder.rows):
+        board = run.tensorboard / folder.path.name
         learner.fit(
             batches,
             initial_epoch=num_finished,
@@ -181,13 +168,13 @@ def _train_phase(
             verbose=1 if sys.stdout.isatty() else 2,
             callbacks=[
                 StopOnNonFinite(phase.name),
-                EpochRecorder(folder, checkpoint, num_finished, run.on_epoch),
+                recorder,
+                *([] if run.on_pace is None else [Pace(phase.name, run.on_pace)]),
                 tf.keras.callbacks.TensorBoard(str(board), write_graph=False, profile_batch=0),
                 ProgressPictures(board, preview(phase, run.data, seed, num_images=16)),
             ],
         )
-    save_weights(network, folder / FINAL_WEIGHTS)
-    files.remove_directory(folder / "checkpoints")
+    save_weights(network, folder.weights("last"))
 
 
 def make_learner(
@@ -196,11 +183,14 @@ def make_learner(
     rate: PhaseRate,
     seed: tf.Tensor,
     augment: BatchFunction,
-    teacher: StagedModel | None,
-    student: Student | None,
+    method: Method,
+    teacher: Answers | None,
 ) -> Learner:
     """Makes the Keras model that trains `network`, with its optimizer's variables; called under the strategy."""
-    arguments = dict(
+    learner = Learner(
+        network,
+        method=method,
+        teacher=teacher,
         loss=phase.loss,
         label_smoothing=phase.label_smoothing,
         weight_decay=phase.weight_decay,
@@ -211,10 +201,6 @@ def make_learner(
         steps_per_epoch=rate.total_steps // phase.epochs,
         compile_step=compiles_on_device(),
     )
-    if teacher is not None and student is not None:
-        learner: Learner = Distiller(network, teacher=teacher, student=student, **arguments)
-    else:
-        learner = Learner(network, **arguments)
     optimizer = phase.optimizer.make(rate)
     # Built now, so that a checkpoint finds all of its variables.
     optimizer.build(network.trainable_variables)
@@ -243,23 +229,24 @@ def preview(phase: Phase, data: ImageData, seed: tf.Tensor, num_images: int) -> 
     return tf.cast(tf.round(tf.cast(augmented.images[:num_images], tf.float32)), tf.uint8)
 
 
-def _phase_result(run: Run, network: StagedModel, phase: Phase, folder: pathlib.Path) -> dict[str, object]:
+def _phase_result(run: TrainingRun, network: StagedModel, phase: Phase, folder: PhaseFolder) -> dict[str, Any]:
     """Measures the end of a phase on the validation split."""
     logits = predict_logits(network, run.data.validation.images)
     probs = np.asarray(tf.nn.softmax(tf.constant(logits)))
+    history = folder.read_history()
     return {
         "name": phase.name,
-        "epochs": phase.epochs,
+        "epochs": len(history),
         "val_accuracy": metrics.accuracy(probs, run.data.validation.labels),
         "val_nll": metrics.nll(probs, run.data.validation.labels),
-        "seconds": sum(float(row["seconds"]) for row in read_history(folder / "history.csv")),
+        "seconds": sum(float(row["seconds"]) for row in history),
         "weights_sha256": weights_sha256(network),
     }
 
 
 def predict_logits(network: tf.keras.Model, images: np.ndarray, batch_size: int = 250) -> np.ndarray:
     """Returns the network's logits, float32 [N, K], for images uint8 or float32 [N, H, W, C], N of 0 or more."""
-    forward = tf.function(lambda batch: infer(network, batch), reduce_retracing=True)
+    forward = tf.function(lambda batch: infer(network, batch), reduce_retracing=True, autograph=False)
     starts = range(0, max(len(images), 1), batch_size)
     return np.concatenate([forward(images[i : i + batch_size]).numpy() for i in starts])
 
@@ -294,11 +281,11 @@ def weights_sha256(network: tf.keras.Model) -> str:
     return digest.hexdigest()
 
 
-def images_per_second(folder: pathlib.Path, phases: Sequence[Phase], num_examples: int) -> float:
+def images_per_second(folder: TrainingFolder, phases: Sequence[Phase], num_examples: int) -> float:
     """Returns the training speed of a run: images drawn over the seconds of all its epochs."""
     drawn, seconds = 0, 0.0
     for index, phase in enumerate(phases):
-        rows = read_history(phase_folder(folder, index, phase) / "history.csv")
+        rows = folder.phase(index, phase.name).read_history()
         drawn += len(rows) * (num_examples // phase.batch_size) * phase.batch_size
         seconds += sum(float(row["seconds"]) for row in rows)
     return drawn / seconds if seconds else float("nan")

@@ -16,11 +16,13 @@ _QUINTIC = (3.4445, -4.7750, 2.0315)
 
 @dataclasses.dataclass(frozen=True)
 class SGD:
-    """Stochastic gradient descent: `m <- momentum m + g`, `w <- w - rate m`.
+    """Stochastic gradient descent as in Keras: `m <- momentum m - rate g`, `w <- w + m`.
+
+    So a gradient keeps the rate of its own step, where PyTorch takes all of them at the rate of the newest.
 
     Attributes:
       momentum: 0..1.
-      nesterov: whether the step is `rate (g + momentum m)`.
+      nesterov: whether the step is `momentum m - rate g`, with the new m.
     """
 
     momentum: float = 0.9
@@ -83,6 +85,7 @@ class Muon:
 
 
 Optimizer: TypeAlias = SGD | Muon
+OPTIMIZERS: dict[str, type[Optimizer]] = {"Muon": Muon, "SGD": SGD}
 
 
 class MuonOptimizer(tf.keras.optimizers.SGD):

@@ -14,18 +14,21 @@ from tfaug.losses import LOSSES, smooth
 from tfaug.models import StagedModel
 from tfaug.models.stages import infer
 from tfaug.schedules import Progress
+from tfaug.train.methods.base import Answers, Method
 
 # The ops of a step fold 0, 1, 2, ... into its seed, see Compose.
 _MIX_FEATURES = -1
 
 
 class Learner(tf.keras.Model):
-    """Trains a network on soft labels, with the augmentation inside the step where asked.
+    """Trains a network on soft labels by a method, with the augmentation inside the step where asked.
 
     The network stays an object of its own (`network`): it is what is saved, exported and taught.
 
     Args:
       network: images [B, H, W, C], 0..255 -> float32 logits [B, K].
+      method: what the loss is made of.
+      teacher: of the method, images -> logits in inference mode; None where it asks nobody.
       loss: a name in `tfaug.losses.LOSSES`.
       label_smoothing: share of each label that is spread over the classes in the training loss.
       weight_decay: L2 penalty added to the gradient of every trainable variable.
@@ -42,6 +45,8 @@ class Learner(tf.keras.Model):
         self,
         network: StagedModel,
         *,
+        method: Method,
+        teacher: Answers | None,
         loss: str,
         label_smoothing: float,
         weight_decay: float,
@@ -53,14 +58,16 @@ class Learner(tf.keras.Model):
         compile_step: bool,
     ):
         super().__init__(name="learner")
-        self.network = network
+        self.network, self.method, self.teacher = network, method, teacher
         self.loss_function, self.label_smoothing = LOSSES[loss], label_smoothing
         self.weight_decay = weight_decay
         self.mix_features = mix_features
         self.seed = seed
         self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
         self._augment = tf.function(augment, jit_compile=True, autograph=False) if augment is not None else None
-        self._gradients_of = tf.function(self._gradients, jit_compile=True) if compile_step else self._gradients
+        self._gradients_of = self._gradients
+        if compile_step:
+            self._gradients_of = tf.function(self._gradients, jit_compile=True, autograph=False)
         self.loss_metric = tf.keras.metrics.Mean("loss")
         self.accuracy_metric = tf.keras.metrics.Mean("accuracy")
 
@@ -72,10 +79,6 @@ class Learner(tf.keras.Model):
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns the network's logits."""
         return self.network(images, training=training)
-
-    def losses_of(self, images: tf.Tensor, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        """Returns the loss of each row, [B]."""
-        return self.loss_function(labels, logits)
 
     def _logits(
         self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, step: tf.Tensor
@@ -91,7 +94,8 @@ class Learner(tf.keras.Model):
         """Returns this replica's gradients, losses, labels and logits; no communication, so XLA may compile it."""
         with tf.GradientTape() as tape:
             logits, labels = self._logits(images, labels, seed, step)
-            losses = self.losses_of(images, smooth(labels, self.label_smoothing), logits)
+            labels_to_learn = smooth(labels, self.label_smoothing)
+            losses = self.method.losses(self.loss_function, images, labels_to_learn, logits, self.teacher)
             # Every replica holds the same number of rows, and the optimizer adds the replicas' gradients up.
             replicas = tf.distribute.get_strategy().num_replicas_in_sync
             objective = tf.reduce_mean(losses) / replicas

@@ -39,7 +39,7 @@ _PEERS = ("keras", "keras_cv", "albumentations", "dali", "kornia")
 
 
 @dataclasses.dataclass(frozen=True)
-class Case:
+class BenchCase:
     """One op.
 
     Attributes:
@@ -60,7 +60,7 @@ class Case:
 _RAND_AUGMENT = augment.RandAugment(2, 9.0)
 _NO_SUMS = "; it has no Sum-Augmentation: this is its MixUp"
 CASES = {
-    "RandAugment": Case(
+    "RandAugment": BenchCase(
         "RandAugment(2, 9)",
         _RAND_AUGMENT,
         _RAND_AUGMENT,
@@ -68,9 +68,9 @@ CASES = {
         "once a call, so for the whole batch, and the strength image by image",
         "; ten operations, strengths drawn",
     ),
-    "CutMix": Case("CutMix", augment.CutMix(), augment.CutMix(), "; weight of the box before it meets the pixels"),
-    "Mixup": Case("Mixup", augment.Mixup(), augment.Mixup()),
-    "SumAug": Case("SumAug(2)", augment.SumAug(2), augment.Mixup(), _NO_SUMS, _NO_SUMS),
+    "CutMix": BenchCase("CutMix", augment.CutMix(), augment.CutMix(), "; weight of the box before it meets the pixels"),
+    "Mixup": BenchCase("Mixup", augment.Mixup(), augment.Mixup()),
+    "SumAug": BenchCase("SumAug(2)", augment.SumAug(2), augment.Mixup(), _NO_SUMS, _NO_SUMS),
 }
 
 
@@ -86,7 +86,7 @@ def batch_size(size: int, quick: bool) -> int:
     return 16 if quick else (1024 if size <= 64 else 128)
 
 
-def find_engines(case: Case, images: np.ndarray, labels: np.ndarray) -> dict[str, Callable[[], list[Engine]]]:
+def find_engines(case: BenchCase, images: np.ndarray, labels: np.ndarray) -> dict[str, Callable[[], list[Engine]]]:
     """Returns by the name that `--engines` takes the maker of its engines for the op."""
     makers: dict[str, Callable[[], list[Engine]]] = {
         "tfaug": lambda: _tfaug(case.op, images, labels),
@@ -197,7 +197,7 @@ def keras_layer(op: augment.RandAugment | augment.CutMix | augment.Mixup) -> Any
     return keras.layers.MixUp(settings.alpha)
 
 
-def _keras(case: Case, images: np.ndarray, labels: np.ndarray) -> list[Engine]:
+def _keras(case: BenchCase, images: np.ndarray, labels: np.ndarray) -> list[Engine]:
     """Returns the layer of Keras 3 in Dataset.map and alone; with the labels, where it mixes."""
     layer, batch = keras_layer(case.peer_op), len(images)
     per_image: dict[str, Callable[[], Timer]] = {}
@@ -263,7 +263,7 @@ def _nothing_on_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-def _keras_cv(case: Case, images: np.ndarray, labels: np.ndarray) -> list[Engine]:
+def _keras_cv(case: BenchCase, images: np.ndarray, labels: np.ndarray) -> list[Engine]:
     pipeline = keras_cv_pipeline(case.peer_op)
     function = tf.function(pipeline)  # With AutoGraph, which some of its layers need; traced once for all settings.
     host = _on("host", images, labels)

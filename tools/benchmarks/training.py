@@ -17,10 +17,11 @@ from benchmarks.timing import summarize
 from tfaug import augment, rng
 from tfaug.data import Split
 from tfaug.data.pipeline import augmentation_seed, training_batches
-from tfaug.models import ModelConfig, build_model
+from tfaug.models import MODELS, build_model
 from tfaug.schedules import Constant
 from tfaug.train.fit import PhaseRate, batch_function, make_learner
-from tfaug.train.phases import Phase
+from tfaug.train.methods import Supervised
+from tfaug.train.phase import Phase
 from tfaug.train.strategy import mirrored_strategy
 
 BATCH_SIZE = 128
@@ -56,7 +57,7 @@ class Trainer:
         )
         with self._strategy.scope():
             network = build_model(
-                ModelConfig(model),
+                MODELS[model],
                 image_shape=(32, 32, 3),
                 num_classes=10,
                 mean=(0.5,) * 3,
@@ -65,7 +66,7 @@ class Trainer:
                 seed=0,
             )
             rate = PhaseRate(schedule, _NUM_EPOCHS * num_steps)
-            self.learner = make_learner(network, phase, rate, augmentation_seed(seed), function, None, None)
+            self.learner = make_learner(network, phase, rate, augmentation_seed(seed), function, Supervised(), None)
         self.learner.make_train_function()
 
     def time_steps(self, num_steps: int) -> float:

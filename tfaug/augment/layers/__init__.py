@@ -30,44 +30,40 @@ What holds for all of them:
 * A layer has no weights. Its state is in checkpoints, in SavedModels and in `.keras` files. To load those,
   `import tfaug`, before TensorFlow or after; Keras refuses a layer that it was not told of.
 * Arguments that a layer's own documentation leaves out are those of its base class: `seed` of `ImageLayer`,
-  `value_range` of `RangeLayer`, `fill_mode`, `interpolation` and `fill_value` of `WarpLayer`.
+  `value_range` of `OpLayer`, `fill_mode`, `interpolation` and `fill_value` of `WarpLayer`.
 * `layer.sample_choice` and `layer.apply_choice` are to a layer what `sample` and `apply` are to an op.
 """
 
 from __future__ import annotations
 
 from tfaug.augment.layers.base import ImageLayer
-from tfaug.augment.layers.color import (
-    AutoContrast,
-    ChannelShuffle,
-    Equalization,
-    Grayscale,
-    Posterization,
-    RandomBrightness,
-    RandomColorDegeneration,
-    RandomContrast,
-    RandomGaussianBlur,
-    RandomSharpness,
-    Solarization,
-)
 from tfaug.augment.layers.ops import (
     Augment,
     AutoAugment,
+    AutoContrast,
+    ChannelShuffle,
     CutMix,
+    Equalization,
+    Grayscale,
     MixUp,
+    Posterization,
     RandAugment,
-    RandomErasing,
-    RandomFlip,
-    SumAugmentation,
-)
-from tfaug.augment.layers.spatial import (
+    RandomBrightness,
+    RandomColorDegeneration,
+    RandomContrast,
     RandomCrop,
     RandomCropAndResize,
     RandomCutout,
+    RandomErasing,
+    RandomFlip,
+    RandomGaussianBlur,
     RandomRotation,
+    RandomSharpness,
     RandomShear,
     RandomTranslation,
     RandomZoom,
+    Solarization,
+    SumAugmentation,
 )
 
 __all__ = [

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
-from tfaug import images as kernels
 from tfaug import rng
 from tfaug.augment.base import Augmentation, Batch, Choice, Shape, image_shape, labels_to_mix
 from tfaug.augment.keras_cv import check_unscheduled
-from tfaug.augment.ranges import cast_images, check_value_range, from_0_255, range_for, to_0_255
+from tfaug.augment.ranges import check_value_range, from_0_255, range_for, to_0_255
 from tfaug.config import LARGEST, ConfigError, is_number, read_number, to_python
-from tfaug.images.base import MAX_SIDE_PX, check_size
+from tfaug.images.base import MAX_SIDE_PX, cast_images, check_size
 
 # A number, or the lowest and the highest one.
 Factor: TypeAlias = float | Sequence[float]
-
-TABLE_SIZE = 4096
 
 _REFUSED_KEYS = ("bounding_boxes", "keypoints", "segmentation_masks")
 _LABEL_KEYS = ("labels", "targets")
@@ -50,8 +47,6 @@ class ImageLayer(tf.keras.layers.Layer):
     _keeps_number = True  # whether as many images come out as go in
     _mixes = False  # whether what becomes of an image depends on the others
     _guesses_range = False  # whether it works on grey levels, and nobody said where those of wide integers lie
-    # What is drawn uniformly for each image: the lowest and the highest value.
-    _factors: Mapping[str, tuple[float, float]] = {}
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Makes the constructor's arguments, which `get_config` returns, attributes of the layer, numbers Python's."""
@@ -83,22 +78,17 @@ class ImageLayer(tf.keras.layers.Layer):
             self._generator = tf.random.Generator.from_seed(start, alg="philox")
 
     def sample_choice(self, seed: tf.Tensor, shape: Shape) -> Choice:
-        """Draws everything that is random for images of `shape`; here each factor by its name, float32 [B].
+        """Draws everything that is random for images of `shape`.
 
         Args:
           seed: int32 [2], see tfaug.rng.
           shape: [B, H, W, C], integers or scalar integer tensors.
         """
-        factors = enumerate(self._factors.items())
-        return {name: rng.uniform(rng.fold_in(seed, i), [shape[0]], *limits) for i, (name, limits) in factors}
+        raise NotImplementedError(f"{type(self).__name__} has no sample_choice(seed, shape)")
 
     def apply_choice(self, batch: Batch, choice: Choice) -> Batch:
         """Carries out `choice` on images, uint8 or float32 [B, H, W, C], and labels; float32 [B, K] to be mixed."""
-        return batch._replace(images=self._augment(batch.images, choice))
-
-    def _augment(self, images: tf.Tensor, choice: Choice) -> tf.Tensor:
-        """Carries out `choice` on images alone."""
-        raise NotImplementedError(f"{type(self).__name__} has neither apply_choice nor _augment(images, choice)")
+        raise NotImplementedError(f"{type(self).__name__} has no apply_choice(batch, choice)")
 
     def choice_at_rest(self, shape: Shape) -> Choice:
         """Returns the choice that stands in for a drawn one where `training` is False and the size changes."""
@@ -185,7 +175,8 @@ class ImageLayer(tf.keras.layers.Layer):
         if not (images.dtype.is_floating or images.dtype.is_integer):
             raise ValueError(f"images are numbers, got {images.dtype.name}")
         if self._guesses_range and images.dtype.is_integer and images.dtype != tf.uint8:
-            hint = ", else say by value_range where they lie" if hasattr(self, "value_range") else ""
+            ranged = "value_range" in _argument_names(type(self))
+            hint = ", else say by value_range where they lie" if ranged else ""
             raise ValueError(
                 f"{self.name} is given {images.dtype.name} images and works on values in (0, 255): cast them to uint8"
                 f" if they lie there{hint}"
@@ -224,52 +215,32 @@ class ImageLayer(tf.keras.layers.Layer):
             self._generator.reset(np.array(store["state"]))
 
 
-class RangeLayer(ImageLayer):
-    """A layer whose images lie in `value_range`, to which the 256 grey levels are spread.
+class OpLayer(ImageLayer):
+    """A layer that does what an op does, which sees images of 0..255, or as they are where it counts in no levels.
 
     Integers other than uint8 may lie anywhere: where the constructor has the argument, they are refused at (0, 255).
 
     Args:
-      value_range: the lowest and the highest value of the images, such as (0, 255), (0, 1) or (0, 65535). Images of
-        0..1 given as (0, 255) come out black or nearly so; where their values are seen, which is eagerly, that is
-        warned of once.
-      seed: see ImageLayer.
-    """
-
-    def __init__(self, value_range: Sequence[float], seed: int | None = None, **kwargs: Any) -> None:
-        super().__init__(seed=seed, **kwargs)
-        self.value_range = check_value_range(f"{type(self).__name__}.value_range", value_range)
-        self._guesses_range = "value_range" in _argument_names(type(self)) and tuple(self.value_range) == (0, 255)
-
-    def _to_0_255(self, images: tf.Tensor) -> tf.Tensor:
-        """Returns images of `value_range` in 0..255: as they are, or float32."""
-        return to_0_255(images, self.value_range)
-
-    def _to_levels(self, images: tf.Tensor) -> tf.Tensor:
-        """Returns images of `value_range` as grey levels, uint8: rounded and clipped."""
-        return kernels.to_uint8(self._to_0_255(images))
-
-    def _from_0_255(self, images: tf.Tensor) -> tf.Tensor:
-        """Returns images of 0..255 in `value_range`."""
-        return from_0_255(images, self.value_range)
-
-
-class OpLayer(RangeLayer):
-    """A layer that does what an op does, which sees images of 0..255, or as they are where it counts in no levels.
-
-    Args:
       op: the op.
-      value_range: see RangeLayer; the default suits images of any range where the op only moves or mixes values.
+      value_range: the lowest and the highest value of the images, such as (0, 255), (0, 1) or (0, 65535), to which the
+        256 grey levels are spread; the default suits images of any range where the op only moves or mixes values.
+        Images of 0..1 given as (0, 255) come out black or nearly so; where their values are seen, which is eagerly,
+        that is warned of once.
       seed: see ImageLayer.
 
     Raises:
       ConfigError: if a field of the op is a schedule: a layer does not know where training stands.
     """
 
+    _op: Any
+
     def __init__(
         self, op: Augmentation, value_range: Sequence[float] = (0, 255), seed: int | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(value_range, seed=seed, **kwargs)
+        super().__init__(seed=seed, **kwargs)
+        self.value_range = check_value_range(f"{type(self).__name__}.value_range", value_range)
+        ranged = "value_range" in _argument_names(type(self)) and tuple(self.value_range) == (0, 255)
+        self._guesses_range = self._guesses_range or ranged
         check_unscheduled(op, "a Keras layer")
         self._op = op
         self._mixes = op.mixes_images
@@ -289,6 +260,14 @@ class OpLayer(RangeLayer):
         value_range = range_for(self._op, self.value_range)
         result = self._op.apply(batch._replace(images=to_0_255(batch.images, value_range)), choice)
         return result._replace(images=from_0_255(result.images, value_range))
+
+
+class FloatLayer(OpLayer):
+    """A layer of an op that would round what it makes of uint8 images: it gets them as floats of their own range."""
+
+    def apply_choice(self, batch: Batch, choice: Choice) -> Batch:
+        """Applies the op; see ImageLayer.apply_choice."""
+        return self._op.apply(batch._replace(images=tf.cast(batch.images, tf.float32)), choice)
 
 
 def _is_switch(training: Any) -> bool:
@@ -363,21 +342,3 @@ def two_sizes(name: str, sizes: Any, meaning: str, square: bool = False) -> tupl
     if not good or not all(is_number(number, whole=True) and 1 <= number <= MAX_SIDE_PX for number in numbers):
         raise ConfigError(f"{name} is {sizes!r}; allowed: {meaning}, whole numbers, 1..{MAX_SIDE_PX}")
     return numbers[0], numbers[1]
-
-
-def table(low: float, high: float) -> np.ndarray:
-    """Returns the evenly spaced numbers that stand for low..high where functions of them are tabulated, [TABLE_SIZE].
-
-    A device's own sine or square root might differ in the last bit.
-    """
-    return low + (high - low) * (np.arange(TABLE_SIZE) + 0.5) / TABLE_SIZE
-
-
-def column(values: tf.Tensor) -> tf.Tensor:
-    """Shapes values [B] so that they broadcast over [B, H, W, C]."""
-    return tf.reshape(values, [-1, 1, 1, 1])
-
-
-def mix(first: tf.Tensor, second: tf.Tensor, weight: tf.Tensor | float) -> tf.Tensor:
-    """Returns (1 - weight) first + weight second, the same bits with and without XLA; see `rng.share_of`."""
-    return rng.share_of(1.0 - weight, first) + rng.share_of(weight, second)

@@ -1,47 +1,45 @@
-"""The table of models, and the one function that builds them."""
+"""What a model is: a frozen dataclass that makes stages; and the one function that builds it."""
 
 from __future__ import annotations
 
-import dataclasses
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfaug.config import check_choice, read_number
-from tfaug.models.classic import lenet
-from tfaug.models.resnet import resnet20, resnet32
+from tfaug.config import ConfigError, check_frozen, read_number
 from tfaug.models.stages import POLICIES, StagedModel
-from tfaug.models.whitened import whitened, whitened_small
-
-MODELS: dict[str, Callable[..., list[tf.keras.layers.Layer]]] = {
-    "resnet20": resnet20,
-    "resnet32": resnet32,
-    "lenet": lenet,
-    "whitened": whitened,
-    "whitened_small": whitened_small,
-}
 
 SMALLEST_IMAGE_PX = 12  # below it LeNet's second pooling has nothing left
 
 
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """Says which model.
+class Model:
+    """Gives a model its contract. The model itself is a frozen dataclass whose fields are its hyper-parameters."""
 
-    Args:
-      name: a key of MODELS.
-    """
+    @property
+    def name(self) -> str:
+        """Returns its name in a few letters and digits, such as `resnet20`."""
+        return type(self).__name__.lower()
 
-    name: str = "resnet20"
+    def stages(
+        self, *, image_shape: Sequence[int], num_classes: int, mean: Any, std: Any, precision: str, seed: int
+    ) -> list[tf.keras.layers.Layer]:
+        """Returns layers with different names, of which the first takes images 0..255 and the last gives the logits.
 
-    def __post_init__(self) -> None:
-        check_choice(self, "name", MODELS)
+        Args:
+          image_shape: height, width and channels.
+          num_classes: K, 2 or more.
+          mean, std: per channel, of the training images, in 0..1 units.
+          precision: 'fp32' or 'bf16'.
+          seed: of the initial weights, 0 or more.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no stages(...)")
 
 
 def build_model(
-    config: ModelConfig,
+    model: Model,
     *,
     image_shape: Sequence[int],
     num_classes: int,
@@ -55,7 +53,7 @@ def build_model(
     The initial weights depend on `seed`, the model and its shapes alone: no global seed, device or build order.
 
     Args:
-      config: which model.
+      model: which one.
       image_shape: height, width and channels.
       num_classes: K, 2 or more.
       mean, std: per channel, of the training images, in 0..1 units; std above 0.
@@ -69,11 +67,14 @@ def build_model(
       ValueError: if an argument is outside what is allowed.
 
     Example:
-      >>> config = ModelConfig("lenet")
-      >>> model = build_model(config, image_shape=(28, 28, 1), num_classes=10, mean=[0.13], std=[0.31], seed=0)
+      >>> from tfaug.models import LeNet
+      >>> model = build_model(LeNet(), image_shape=(28, 28, 1), num_classes=10, mean=[0.13], std=[0.31], seed=0)
       >>> model.stage_names
       ('normalize', 'stage1', 'stage2', 'stage3', 'head')
     """
+    if not isinstance(model, Model):
+        raise ConfigError(f"model is {model!r}; allowed: a model, as in ResNet(20)")
+    check_frozen(type(model), "model")
     shape = tuple(operator.index(size) for size in image_shape)
     if len(shape) != 3 or min(shape[:2]) < SMALLEST_IMAGE_PX or shape[2] < 1:
         raise ValueError(
@@ -88,9 +89,9 @@ def build_model(
     if precision not in POLICIES:
         raise ValueError(f"precision is {precision!r}; allowed: {', '.join(POLICIES)}")
     seed = read_number("seed", seed, 0, whole=True)
-    stages = MODELS[config.name](
+    stages = model.stages(
         image_shape=shape, num_classes=num_classes, mean=mean, std=std, precision=precision, seed=seed
     )
-    model = StagedModel(stages, name=config.name)
-    model(tf.zeros((1, *shape), tf.float32))  # makes the variables
-    return model
+    network = StagedModel(stages, name=model.name)
+    network(tf.zeros((1, *shape), tf.float32))  # makes the variables
+    return network

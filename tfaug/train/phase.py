@@ -1,4 +1,4 @@
-"""What a training run is: a list of phases, each with its augmentation, schedule and length.
+"""What a training is: a network, a method, and phases, each with its augmentation, schedule and length.
 
 He et al. 2019 (`refine`) train with intensive augmentation and then *refine* with light augmentation at the last
 learning rate; Simionescu 2020 (`sum`) cascades from sums of many images to single ones. Both are lists of phases.
@@ -10,15 +10,20 @@ import dataclasses
 
 import tfaug.augment as augment_ops
 from tfaug import schedules
-from tfaug.config import ConfigError, check_choice, check_range, check_whole
+from tfaug.augment.keras_cv import check_unscheduled
+from tfaug.config import ConfigError, check_choice, check_kind, check_range, check_whole
 from tfaug.losses import LOSSES
-from tfaug.models import ModelConfig
+from tfaug.models import Model
 from tfaug.schedules import Schedule
-from tfaug.train.optimizers import SGD, Muon, Optimizer
+from tfaug.train.methods import METHODS, Method, Supervised
+from tfaug.train.optimizers import OPTIMIZERS, SGD, Muon, Optimizer
+from tfaug.train.order import ORDERS, Order, Shuffled
+from tfaug.train.stop import STOPS, Stop
 
 AUGMENT_ON = ("host", "device")
 PRECISIONS = ("bf16", "fp32")
 ENGINES = ("tfaug", "keras_cv")
+KEEP = ("last", "best")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +44,10 @@ class Phase:
       augment_on: `host` (in tf.data) or `device` (inside the train step): the same pixels and labels for one seed.
       engine: `tfaug`, or `keras_cv` for keras-cv's own layers in tf.data (for comparison; host only).
       mix_features: mixes features and labels inside the network, after `augment`; None leaves them.
+      order: which examples make the next batch.
+      stop: ends the phase before its last epoch; None runs all.
+      keep: with which weights the phase ends: those of its `last` epoch, or of its `best` by validation accuracy, the
+        earliest of equals.
     """
 
     name: str
@@ -53,10 +62,22 @@ class Phase:
     augment_on: str = "host"
     engine: str = "tfaug"
     mix_features: augment_ops.ManifoldMixup | None = None
+    order: Order = Shuffled()
+    stop: Stop | None = None
+    keep: str = "last"
 
     def __post_init__(self) -> None:
-        if not self.name.replace("_", "").isalnum():
-            raise ConfigError(f"Phase.name is {self.name!r}; allowed: letters, digits and underscores")
+        _check_name(self)
+        if self.schedule is not None:
+            check_kind(self, "schedule", tuple(schedules.SCHEDULES.values()), "OneCycle(0.1) or the like, or None")
+        check_kind(self, "augment", augment_ops.Augmentation, "ops", several=True)
+        check_kind(self, "optimizer", tuple(OPTIMIZERS.values()), f"an optimizer: {', '.join(OPTIMIZERS)}")
+        check_kind(self, "order", Order, f"an order: {', '.join(ORDERS)}")
+        if self.stop is not None:
+            check_kind(self, "stop", Stop, f"None or one of {', '.join(STOPS)}")
+        if self.mix_features is not None:
+            check_kind(self, "mix_features", augment_ops.ManifoldMixup, "None or ManifoldMixup(...)")
+        check_choice(self, "keep", KEEP)
         check_whole(self, "epochs", 1)
         check_whole(self, "batch_size", 1)
         check_range(self, "label_smoothing", 0, 0.999)
@@ -74,6 +95,12 @@ class Phase:
                 "Phase.engine is 'keras_cv' with augment_on 'device'; keras-cv's layers do not compile under XLA: "
                 "allowed: augment_on='host'"
             )
+
+
+def _check_name(owner: Phase | Training) -> None:
+    """Raises a ConfigError if a name cannot be that of a folder."""
+    if not isinstance(owner.name, str) or not owner.name.replace("_", "").isalnum():
+        raise ConfigError(f"{type(owner).__name__}.name is {owner.name!r}; allowed: letters, digits and underscores")
 
 
 def check_phases(phases: tuple[Phase, ...]) -> None:
@@ -119,40 +146,61 @@ def resolve_schedules(phases: tuple[Phase, ...]) -> list[Schedule]:
     return resolved
 
 
+def goes_on(old: Phase, new: Phase) -> bool:
+    """Tells whether a phase trained as `old` becomes `new` by going on, with more epochs or other weights kept.
+
+    So it is where nothing else differs and neither the learning rate nor an op goes by the length of the phase.
+    """
+    if dataclasses.replace(new, epochs=old.epochs, keep=old.keep) != old or new.epochs < old.epochs:
+        return False
+    if new.epochs == old.epochs:
+        return True
+    steps, more = 100 * old.epochs, 100 * new.epochs
+    if new.schedule and any(new.schedule.value(step, steps) != new.schedule.value(step, more) for step in range(steps)):
+        return False
+    try:
+        check_unscheduled(augment_ops.compose(new.augment), "a phase with more epochs")
+    except ConfigError:
+        return False
+    return new.mix_features is None
+
+
 @dataclasses.dataclass(frozen=True)
-class Student:
-    """A student that learns from a trained teacher: (1 - alpha) CE + alpha T^2 KL.
+class Training:
+    """One network, trained through its phases.
 
     Attributes:
-      model: the student's network.
-      phases: as for the teacher.
-      alpha: weight of the teacher's term, 0..1.
-      temperature: T, more than 0; softens both distributions.
-      direction: `teacher_student` is KL(teacher || student), Hinton's; `student_teacher` is what Das et al. 2020
-        (`distill`) write.
-      teacher_workdir: a workdir whose trained teacher is used; empty: the teacher of this run.
+      name: the folder of its files, and what a later training calls it as its teacher.
+      model: the network.
+      phases: one or more; the end of each is kept, measured and exported.
+      method: what its steps learn from.
+      export: which phases are exported and measured: `all`, each under its own name, or `last`, under the training's.
     """
 
-    model: ModelConfig
+    name: str
+    model: Model
     phases: tuple[Phase, ...]
-    alpha: float = 0.5
-    temperature: float = 4.0
-    direction: str = "teacher_student"
-    teacher_workdir: str = ""
+    method: Method = Supervised()
+    export: str = "all"
 
     def __post_init__(self) -> None:
-        check_range(self, "alpha", 0, 1)
-        check_range(self, "temperature", 1e-3)
-        check_choice(self, "direction", ("teacher_student", "student_teacher"))
-        check_phases(self.phases)
-        for index, phase in enumerate(self.phases):
-            if phase.loss != "cross_entropy":
-                raise ConfigError(
-                    f"Student.phases.{index}.loss is {phase.loss!r}; a student learns by the loss of distillation; "
-                    "allowed: 'cross_entropy'"
-                )
-            if phase.mix_features is not None:
-                raise ConfigError(
-                    f"Student.phases.{index}.mix_features is {phase.mix_features!r}; the teacher's answer to mixed "
-                    "features is not defined; allowed: None"
-                )
+        _check_name(self)
+        check_kind(self, "model", Model, "a model, as in ResNet(20)")
+        check_kind(self, "phases", Phase, "phases", several=True)
+        check_kind(self, "method", Method, f"a method: {', '.join(METHODS)}")
+        check_choice(self, "export", ("all", "last"))
+        try:
+            check_phases(self.phases)
+            for index, phase in enumerate(self.phases):
+                try:
+                    self.method.check_phase(phase)
+                except ConfigError as error:
+                    raise ConfigError(f"phases.{index}.{error}") from None
+        except ConfigError as error:
+            raise ConfigError(f"training {self.name}: {error}") from None
+
+    def exported(self) -> dict[str, int]:
+        """Returns the names under which it is exported, and the phase at whose end each is."""
+        if self.export == "last":
+            return {self.name: len(self.phases) - 1}
+        return {phase.name: index for index, phase in enumerate(self.phases)}

@@ -8,12 +8,19 @@ Accuracy on this test part is therefore accuracy on known writers, not comparabl
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import os
+from collections.abc import Iterable
 
 import numpy as np
-from sklearn import datasets
 
+from tfaug.data.sources.base import Parts, Source
 from tfaug.data.split import Split, stratified_split
+from tfaug.extras import explained
+
+with explained():
+    from sklearn import datasets
 
 CLASS_NAMES = tuple("0123456789")
 NUM_TEST = 360
@@ -27,6 +34,44 @@ BLUR_SIGMA_PX = 1.5
 CONTRAST = 0.75  # what is left of the distance of each pixel from mid-grey (127.5)
 NOISE_STD = 15.0  # grey levels; Gaussian, the same in the three channels
 _CORRUPTION_SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Digits(Source):
+    """scikit-learn's digits, see `load_digits`. They need no network and no cache."""
+
+    def load(self, parts: Iterable[str], cache_dir: str | os.PathLike[str] | None = None) -> Parts:
+        splits = dict(zip(("train", "test"), load_digits(), strict=True))
+        return Parts({part: splits[part] for part in parts}, CLASS_NAMES, {"source": self.short_name})
+
+    def describe(self) -> str:
+        return (
+            "digits: 360 of scikit-learn's 8x8 digits, enlarged to 32x32 and cut at random from the set that the other "
+            "1,437 are of, so the same writers occur in both."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class CorruptedDigits(Source):
+    """The test part of `Digits`, corrupted; see `load_corrupted_digits`. A test set alone."""
+
+    @property
+    def short_name(self) -> str:
+        return "digits_corrupted"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return ("test",)
+
+    def load(self, parts: Iterable[str], cache_dir: str | os.PathLike[str] | None = None) -> Parts:
+        return Parts({part: load_corrupted_digits() for part in parts}, CLASS_NAMES, {"source": self.short_name})
+
+    def describe(self) -> str:
+        return (
+            "digits_corrupted: an artificial corruption of digits' own test set (rotation within "
+            f"{ROTATION_DEG:g} degrees, Gaussian blur of {BLUR_SIGMA_PX:g} pixels, contrast times {CONTRAST:g}, "
+            f"Gaussian noise of {NOISE_STD:g} grey levels), not a second collection of digits."
+        )
 
 
 @functools.cache

@@ -1,0 +1,537 @@
+"""The report of a study: rows of all runs -> statistics over seeds -> summary.json, one HTML page, Markdown tables."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import math
+import pathlib
+import shlex
+import urllib.parse
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+
+from tfaug import files, metrics
+from tfaug.config import ConfigError, differences, fingerprint, to_dict
+from tfaug.report import figures
+from tfaug.report.text import duration
+from tfaug.study import UNITS, Column, Figure, Study, Table, Trial, folder_name
+from tfaug.workdir import Row, StudyFolder, read_rows, write_rows
+
+_PALETTE = ("plain", "sum-aug", "mirror", "train", "validation", "rate")
+_MARKERS = "os^Dv*"
+_Statistics = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """What a study has measured.
+
+    Attributes:
+      study: what was asked.
+      rows: of all finished runs, with `arm` and `seed`.
+      missing: the names of the runs that are not finished.
+    """
+
+    study: Study
+    rows: tuple[Row, ...]
+    missing: tuple[str, ...] = ()
+
+    def picked(self, column: Column) -> dict[str, dict[int, Row]]:
+        """Returns the row of every run that a column means: arm -> seed -> row."""
+        found: dict[str, dict[int, Row]] = {arm: {} for arm in self.study.arms}
+        models = {arm: _model(column, experiment) for arm, experiment in self.study.arms.items()}
+        for row in self.rows:
+            wanted = (models.get(row.arm), column.set, column.attack, column.mode, column.metric)
+            if (row.model, row.set, row.attack, row.mode, row.metric) == wanted and row.seed is not None:
+                found[row.arm][row.seed] = row
+        return found
+
+    def values(self, column: Column) -> dict[str, dict[int, float]]:
+        """Returns the number of every run that has it: arm -> seed -> value, in the unit of the rows."""
+        found = {
+            arm: {seed: row.value for seed, row in by_seed.items()} for arm, by_seed in self.picked(column).items()
+        }
+        if column.minus is None:
+            return found
+        minus = self.values(column.minus)
+        return {arm: {s: v - minus[arm][s] for s, v in by.items() if s in minus[arm]} for arm, by in found.items()}
+
+
+def _model(column: Column, experiment: Any) -> str:
+    """Returns the exported model that a column means: of a training's name, that of its last phase."""
+    if column.metric == "seconds":
+        return column.model
+    last = {training.name: list(training.exported())[-1] for training in experiment.trainings}
+    return last.get(column.model, column.model) if column.model else list(last.values())[-1]
+
+
+def read_results(folder: StudyFolder, study: Study, trials: Sequence[Trial]) -> Results:
+    """Reads the rows of the trials that are finished.
+
+    Raises:
+      ConfigError: if none is.
+    """
+    rows: list[Row] = []
+    missing = []
+    for trial in trials:
+        arm = folder_name(trial.arm)
+        if folder.finished(arm, trial.seed) != fingerprint(trial.experiment):
+            missing.append(trial.name)
+            continue
+        run = folder.run(arm, trial.seed)
+        rows += [dataclasses.replace(row, arm=trial.arm, seed=trial.seed) for row in read_rows(run / "rows.csv")]
+        timings = run / "timings.json"
+        if timings.exists():
+            seconds = float(sum(files.read_json(timings).values()))
+            rows.append(Row("", "", "", "", "seconds", seconds, arm=trial.arm, seed=trial.seed))
+    if not rows:
+        raise ConfigError(f"--workdir={folder.path} holds no finished run of this study; run `tfaug study run` first")
+    return Results(study, tuple(rows), tuple(missing))
+
+
+def read_collected(path: pathlib.Path, study: Study) -> Results:
+    """Reads the rows of a study that were collected earlier.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ConfigError: if it holds no row of any arm.
+    """
+    arms = list(study.arms)
+    rows = tuple(row for row in read_rows(path) if row.arm in arms)
+    if not rows:
+        raise ConfigError(f"{path} holds no row of an arm of this study: {', '.join(arms)}")
+    found = {(row.arm, row.seed) for row in rows}
+    missing = [f"{arm}, seed {seed}" for arm in arms for seed in study.seeds if (arm, seed) not in found]
+    return Results(study, rows, tuple(missing))
+
+
+# -- statistics ----------------------------------------------------------------------------------------------------
+
+
+def statistics(values: Mapping[int, float]) -> _Statistics | None:
+    """Returns mean, sd, n, Student's 95 % interval of the mean and the values by seed; None where there are none.
+
+    sd and interval are None for a single run; a value that is no finite number counts as none.
+    """
+    values = _finite(values)
+    if not values:
+        return None
+    ordered = [values[seed] for seed in sorted(values)]
+    by_seed = {str(seed): values[seed] for seed in sorted(values)}
+    if len(ordered) == 1:
+        return {"mean": ordered[0], "sd": None, "n": 1, "interval": None, "values": by_seed}
+    found = metrics.mean_interval(ordered)
+    return {
+        "mean": found["mean"],
+        "sd": found["std"],
+        "n": found["num_runs"],
+        "interval": found["interval"],
+        "values": by_seed,
+    }
+
+
+def _finite(values: Mapping[int, float]) -> dict[int, float]:
+    return {seed: value for seed, value in values.items() if math.isfinite(value)}
+
+
+def difference(values: Mapping[int, float], against: Mapping[int, float]) -> _Statistics | None:
+    """Returns how far the mean of an arm is above another's, with its 95 % interval: paired by seed where both have
+    the same seeds, else Welch's; None where one of them has fewer than two runs."""
+    values, against = _finite(values), _finite(against)
+    if min(len(values), len(against)) < 2:
+        return None
+    paired = set(values) == set(against)
+    first, second = ([each[seed] for seed in sorted(each)] for each in (values, against))
+    found = metrics.mean_difference(first, second, paired=paired)
+    return {
+        "difference": found["difference"],
+        "interval": found["interval"],
+        "n": found["num_runs"],
+        "paired": paired,
+    }
+
+
+def summarize(results: Results) -> dict[str, Any]:
+    """Returns the summary of a study, JSON values.
+
+    Returns:
+      `arms.NAME.COLUMN.{mean, sd, n, interval, values}`, `differences.TITLE.NAME.COLUMN.{difference, interval, n,
+      paired, against}` of each table that has an arm to compare with, `missing`, and the study's name.
+    """
+    study = results.study
+    columns = study.columns()
+    values = {name: results.values(column) for name, column in columns.items()}
+    arms: dict[str, Any] = {arm: {} for arm in study.arms}
+    for name in columns:
+        for arm, by_seed in values[name].items():
+            if found := statistics(by_seed):
+                arms[arm][name] = found
+    compared: dict[str, Any] = {}
+    for table in study.tables:
+        if not table.against:
+            continue
+        for arm in _arms(table, study):
+            for column in table.columns:
+                by_arm = values[column.name]
+                found = difference(by_arm[arm], by_arm[table.against]) if arm != table.against else None
+                if found:
+                    entry = {"against": table.against, **found}
+                    compared.setdefault(table.title, {}).setdefault(arm, {})[column.name] = entry
+    return {"name": study.name, "arms": arms, "differences": compared, "missing": list(results.missing)}
+
+
+def _arms(part: Table | Figure, study: Study) -> list[str]:
+    return list(part.arms) or list(study.arms)
+
+
+# -- files ---------------------------------------------------------------------------------------------------------
+
+
+def write_study(folder: StudyFolder, results: Results, trials: Sequence[Trial]) -> dict[str, Any]:
+    """Writes rows.csv, summary.json, report.html and what TensorBoard shows; each whole or not at all.
+
+    Args:
+      folder: of the study.
+      results: what was measured.
+      trials: all of the study, finished or not.
+
+    Returns:
+      The summary.
+    """
+    from tfaug.report.hparams import write_hparams
+
+    summary = summarize(results)
+    write_rows(folder.rows, results.rows)
+    files.write_json(folder.summary, summary)
+    page = render_study(folder, results, summary, trials)
+    with files.atomic_file(folder.report) as partial:
+        partial.write_text(page, encoding="utf-8")
+    write_hparams(folder, results, trials)
+    return summary
+
+
+def render_study(folder: StudyFolder, results: Results, summary: Mapping[str, Any], trials: Sequence[Trial]) -> str:
+    """Returns the HTML page of a study: tables that are sorted by a click, figures inline, nothing fetched."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    study = results.study
+    about = files.read_json(folder.about) if folder.about.exists() else {}
+    return environment.get_template("study.html.j2").render(
+        study=study,
+        summary=summary,
+        colors=figures.COLORS,
+        num_trials=len(trials),
+        tables=[_table(table, study, summary) for table in study.tables],
+        figures=[_figure(figure, results, index) for index, figure in enumerate(study.figures)],
+        everything=_everything(results),
+        command=about.get("command", ""),
+        arms=_about_arms(study, trials, about.get("costs", {}), folder),
+        runs=_runs(folder, results, trials),
+        versions=_versions(folder, trials),
+    )
+
+
+def shown(value: float | None, column: Column, sign: bool = False) -> str:
+    """Writes a number of the rows in the column's unit; nothing for None."""
+    if value is None:
+        return ""
+    return f"{value * UNITS[column.unit]:{'+' if sign else ''}.{column.digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def mean_and_sd(found: Mapping[str, Any] | None, column: Column) -> str:
+    """Writes `mean ± sd`, or the mean alone where there is one run."""
+    if not found:
+        return ""
+    return shown(found["mean"], column) + (f" ± {shown(found['sd'], column)}" if found["sd"] is not None else "")
+
+
+class _Cell(NamedTuple):
+    """A cell of a table: what stands in it, what stands small beneath, and what it is sorted by."""
+
+    text: str
+    small: str
+    value: float | None
+
+
+def _table(table: Table, study: Study, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Lays a table out: its groups of columns, and the cells of each arm."""
+    paper = {(each.arm, each.column): each for each in study.paper}
+    arms = _arms(table, study)
+    groups: list[dict[str, Any]] = []
+    lines: dict[str, list[_Cell]] = {arm: [] for arm in arms}
+    for column in table.columns:
+        has_paper = any((arm, column.name) in paper for arm in arms)
+        heads = ["mean ± sd", *(["paper"] if has_paper else []), *([f"minus {table.against}"] if table.against else [])]
+        groups.append({"title": column.heading, "heads": heads})
+        for arm in arms:
+            found = summary["arms"][arm].get(column.name)
+            count = f"n = {found['n']}" if found else ""
+            ends = _ends(found, column)
+            lines[arm].append(_Cell(mean_and_sd(found, column), ", ".join(filter(None, (ends, count))), _mean(found)))
+            if has_paper:
+                printed = paper.get((arm, column.name))
+                text = "" if printed is None else f"{printed.value:.{column.digits}f}"
+                lines[arm].append(_Cell(text, "", None if printed is None else printed.value))
+            if table.against:
+                gap = summary["differences"].get(table.title, {}).get(arm, {}).get(column.name)
+                above = gap["difference"] if gap else None
+                small = _ends(gap, column, sign=True) + ("" if gap is None or gap["paired"] else ", not paired")
+                lines[arm].append(_Cell(shown(above, column, sign=True), small, above))
+    names = {column.name for column in table.columns}
+    notes = [
+        f"paper, {each.arm}, {each.column.replace('_', ' ')}: {each.note}"
+        for each in study.paper
+        if each.note and each.arm in arms and each.column in names
+    ]
+    return {"table": table, "groups": groups, "lines": lines, "notes": notes}
+
+
+def _ends(found: Mapping[str, Any] | None, column: Column, sign: bool = False) -> str:
+    """Writes an interval."""
+    if not found or not found["interval"]:
+        return ""
+    low, high = (shown(end, column, sign) for end in found["interval"])
+    return f"{low} to {high}"
+
+
+def _mean(found: Mapping[str, Any] | None) -> float | None:
+    return found["mean"] if found else None
+
+
+def _everything(results: Results) -> list[tuple[tuple[str, ...], list[str]]]:
+    """Returns every number that was measured: what it is of, and its mean, spread and n in each arm."""
+    found: dict[tuple[str, ...], dict[str, dict[int, float]]] = {}
+    for row in results.rows:
+        key: tuple[str, ...] = (row.model, row.set, row.attack, row.mode, row.metric)
+        found.setdefault(key, {}).setdefault(row.arm, {})[row.seed or 0] = row.value
+    lines: list[tuple[tuple[str, ...], list[str]]] = []
+    for key, by_arm in found.items():
+        cells = []
+        for arm in results.study.arms:
+            each = statistics(by_arm.get(arm, {}))
+            spread = "" if each is None or each["sd"] is None else f" ± {each['sd']:.2g}"
+            cells.append("" if each is None else f"{each['mean']:.5g}{spread} ({each['n']})")
+        lines.append((key, cells))
+    return lines
+
+
+def _about_arms(
+    study: Study, trials: Sequence[Trial], costs: Mapping[str, Any], folder: StudyFolder
+) -> list[dict[str, Any]]:
+    """Returns of each arm its command, its cost and in what it differs from the first one."""
+    first = to_dict(next(iter(study.arms.values())))
+    found = []
+    for arm, experiment in study.arms.items():
+        flags = next(trial.flags for trial in trials if trial.arm == arm)
+        command = ["tfaug", "run", *flags, f"--workdir={folder.run(folder_name(arm), 0)}"]
+        found.append(
+            {
+                "arm": arm,
+                "command": shlex.join(command),
+                "costs": costs.get(arm, {}),
+                "differs": [line for line in differences(first, to_dict(experiment)) if not line.startswith("name:")],
+            }
+        )
+    return found
+
+
+def _runs(folder: StudyFolder, results: Results, trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Returns of each run whether it is finished, its seconds and where its report is."""
+    seconds = {(row.arm, row.seed): row.value for row in results.rows if row.metric == "seconds"}
+    found = []
+    for trial in trials:
+        run = folder.run(folder_name(trial.arm), trial.seed)
+        report = (run / "report.html").relative_to(folder.path)
+        spent = seconds.get((trial.arm, trial.seed))
+        found.append(
+            {
+                "arm": trial.arm,
+                "seed": trial.seed,
+                "finished": trial.name not in results.missing,
+                "seconds": spent,
+                "duration": "" if spent is None else duration(spent),
+                "report": urllib.parse.quote(report.as_posix()) if (run / "report.html").exists() else "",
+            }
+        )
+    return found
+
+
+def _versions(folder: StudyFolder, trials: Sequence[Trial]) -> list[tuple[str, list[str]]]:
+    """Returns of each library, and of the commit, all versions that the runs were made with."""
+    found: dict[str, set[str]] = {}
+    for trial in trials:
+        path = folder.run(folder_name(trial.arm), trial.seed) / "config.json"
+        if path.exists():
+            held = files.read_json(path)
+            for name, version in {"commit": held["git_commit"], **held["versions"]}.items():
+                found.setdefault(name, set()).add(version)
+    return [(name, sorted(versions)) for name, versions in found.items()]
+
+
+# -- figures -------------------------------------------------------------------------------------------------------
+
+
+def _figure(figure: Figure, results: Results, index: int) -> dict[str, Any]:
+    """Draws a figure, and writes the numbers in it as CSV."""
+    arms = _arms(figure, results.study)
+    y = results.values(figure.y)
+    x = None if figure.x is None else results.values(figure.x)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["arm", "seed", *([] if figure.x is None else [figure.x.name]), figure.y.name])
+    for arm in arms:
+        for seed in sorted(y[arm]):
+            if x is None or seed in x[arm]:
+                writer.writerow([arm, seed, *([] if x is None else [repr(x[arm][seed])]), repr(y[arm][seed])])
+    if figure.x is None or x is None:
+        means = [f"{arm} {mean_and_sd(statistics(y[arm]), figure.y)}" for arm in arms if y[arm]]
+        alt = f"{figure.y.heading} by arm: {', '.join(means)}."
+        drawing = figures.svg(_draw_arms(arms, y, figure.y), f"study-{index}", alt, (640, 70 + 34 * len(arms)))
+    else:
+        alt = f"{figure.y.heading} over {figure.x.heading}, a dot a run."
+        drawing = figures.svg(_draw_scatter(arms, x, y, figure.x, figure.y), f"study-{index}", alt, (640, 420))
+    data = "data:text/csv;charset=utf-8," + urllib.parse.quote(text.getvalue())
+    return {"title": figure.title, "svg": Markup(drawing), "csv": data, "file": f"figure_{index + 1}.csv"}
+
+
+def _draw_arms(
+    arms: Sequence[str], values: Mapping[str, Mapping[int, float]], column: Column
+) -> Callable[[Axes], None]:
+    """Returns a drawing of every run as a dot, an arm a line, with the mean and its interval."""
+    factor = UNITS[column.unit]
+
+    def draw(axes: Axes) -> None:
+        for line, arm in enumerate(arms):
+            found = statistics(values[arm])
+            if found is None:
+                continue
+            dots = [factor * value for value in values[arm].values()]
+            axes.plot(dots, [line + 0.18] * len(dots), "o", color=figures.COLORS["muted"], alpha=0.6)
+            mean = factor * found["mean"]
+            if found["interval"]:
+                low, high = (factor * end for end in found["interval"])
+                axes.plot([low, high], [line, line], color=figures.COLORS["plain"])
+            axes.plot([mean], [line], "D", color=figures.COLORS["plain"], markersize=6)
+        axes.set_yticks(range(len(arms)), [arm if len(arm) <= 40 else f"{arm[:39]}…" for arm in arms])
+        axes.set_ylim(len(arms) - 0.5, -0.5)
+        axes.grid(axis="x")
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel(column.heading)
+
+    return draw
+
+
+def _draw_scatter(
+    arms: Sequence[str],
+    x: Mapping[str, Mapping[int, float]],
+    y: Mapping[str, Mapping[int, float]],
+    x_column: Column,
+    y_column: Column,
+) -> Callable[[Axes], None]:
+    """Returns a drawing of one number over another, a dot a run and a colour an arm."""
+
+    def draw(axes: Axes) -> None:
+        for index, arm in enumerate(arms):
+            seeds = [seed for seed in y[arm] if seed in x[arm]]
+            axes.plot(
+                [UNITS[x_column.unit] * x[arm][seed] for seed in seeds],
+                [UNITS[y_column.unit] * y[arm][seed] for seed in seeds],
+                _MARKERS[index // len(_PALETTE) % len(_MARKERS)],
+                color=figures.COLORS[_PALETTE[index % len(_PALETTE)]],
+                markersize=6,
+                label=arm if len(arm) <= 40 else f"{arm[:39]}…",
+            )
+        axes.set_xlabel(x_column.heading)
+        axes.set_ylabel(y_column.heading)
+        axes.legend(loc="best", ncols=1 + np.size(arms) // 8)
+
+    return draw
+
+
+# -- Markdown ------------------------------------------------------------------------------------------------------
+
+
+def markdown(results: Results, summary: Mapping[str, Any]) -> str:
+    """Returns the tables of a study as Markdown: a line a number, a column an arm, mean ± sd."""
+    parts = []
+    for table in results.study.tables:
+        arms = _arms(table, results.study)
+        counts = {arm: {found["n"] for found in summary["arms"][arm].values()} for arm in arms}
+        heads = [
+            f"{_code(arm)}, n = {' to '.join(map(str, sorted({min(c), max(c)})))}" for arm, c in counts.items() if c
+        ]
+        arms = [arm for arm in arms if counts[arm]]
+        lines = [f"| {table.title} | " + " | ".join(heads) + " |", "| --- |" + " --- |" * len(arms)]
+        for column in table.columns:
+            cells = [mean_and_sd(summary["arms"][arm].get(column.name), column) for arm in arms]
+            compared = summary["differences"].get(table.title, {})
+            for place, arm in enumerate(arms):
+                if gap := compared.get(arm, {}).get(column.name):
+                    cells[place] += f" ({shown(gap['difference'], column, sign=True)}: {_ends(gap, column, sign=True)})"
+            if any(cells):
+                lines.append(f"| {column.heading} | " + " | ".join(cells) + " |")
+        if table.against:
+            note = f"In brackets: minus `{table.against}`, and the 95 % interval of that, paired by seed."
+            lines += ["", note]
+        parts.append("\n".join(lines + ([f"\n{table.note}"] if table.note else [])))
+    return "\n\n".join(parts)
+
+
+def _code(name: str) -> str:
+    """Writes a name as code in a cell of a Markdown table."""
+    return f"`{name.replace('|', chr(92) + '|')}`"
+
+
+def markdown_of_runs(results: Results) -> str:
+    """Returns every number of the tables run by run, as Markdown: a line a number, a column a run; of differences on
+    the same images the interval over these too."""
+    arms = [arm for arm in results.study.arms if any(row.arm == arm for row in results.rows)]
+    runs = [(arm, seed) for arm in arms for seed in sorted({row.seed or 0 for row in results.rows if row.arm == arm})]
+    lines = ["| | " + " | ".join(f"{_code(arm)} {seed}" for arm, seed in runs) + " |", "| --- |" + " --- |" * len(runs)]
+    for column in results.study.columns().values():
+        values, rows = results.values(column), results.picked(column)
+        cells = []
+        for arm, seed in runs:
+            cell = shown(values[arm].get(seed), column, sign=column.unit == "points")
+            row = rows[arm].get(seed)
+            if column.unit == "points" and row is not None and row.low is not None and column.minus is None:
+                cell += f" ({shown(row.low, column)} to {shown(row.high, column)})"
+            cells.append(cell)
+        if any(cells):
+            lines.append(f"| {column.heading} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def fill_page(page: pathlib.Path, name: str, results: Results, summary: Mapping[str, Any]) -> None:
+    """Puts the tables of a study into a page.
+
+    They go between the lines `<!-- study: NAME -->` and `<!-- study end -->`, those run by run between
+    `<!-- study runs: NAME -->` and `<!-- study end -->`, where the page has these.
+
+    Raises:
+      ConfigError: if the page has neither place.
+    """
+    text = page.read_text(encoding="utf-8")
+    filled = False
+    for mark, tables in ((f"study: {name}", markdown(results, summary)), (f"study runs: {name}", "")):
+        before, start, rest = text.partition(f"<!-- {mark} -->\n")
+        _, end, after = rest.partition("<!-- study end -->")
+        if end:
+            text = f"{before}{start}{tables or markdown_of_runs(results)}\n{end}{after}"
+            filled = True
+    if not filled:
+        raise ConfigError(f"--page={page} has no place <!-- study: {name} --> ... <!-- study end -->")
+    with files.atomic_file(page) as partial:
+        partial.write_text(text, encoding="utf-8")
