@@ -82,9 +82,11 @@ def test_what_does_not_fit_together_is_refused(settings: dict[str, Any], message
         Experiment("e", **settings)
 
 
-@pytest.mark.parametrize("name", ["test", "", "a b", "a/b"])
+@pytest.mark.parametrize("name", ["test", "validation", "", "a b", "a/b"])
 def test_a_test_sets_name_is_that_of_files(name: str) -> None:
-    with pytest.raises(ConfigError, match="TestSet.name is .*; allowed: letters, digits and underscores, but 'test'"):
+    with pytest.raises(
+        ConfigError, match="TestSet.name is .*; allowed: letters, digits and underscores, but not 'test'"
+    ):
         TestSet(name, CorruptedDigits())
 
 

@@ -231,6 +231,10 @@ def test_a_column_is_of_the_arms_last_model_or_of_a_trainings_last_phase():
     gain = results.values(Column("x", minus=Column("y", model="teacher")))
     assert gain["alone"] == {0: 0.0} and gain["taught"] == {0: pytest.approx(0.1)}
     assert results.values(Column("x", attack="pgd")) == {"alone": {}, "taught": {}}
+    results = reports.Results(study, (Row("student", "", "", "", "num_parameters", 7.0, arm="taught", seed=0),))
+    size = Column("size", metric="num_parameters", set="", attack="", mode="", unit="")
+    assert results.values(size) == {"alone": {}, "taught": {0: 7.0}}
+    assert results.values(dataclasses.replace(size, model="teacher")) == {"alone": {}, "taught": {}}
 
 
 # -- runs ----------------------------------------------------------------------------------------------------------
@@ -250,7 +254,7 @@ def test_runs_that_are_killed_go_on_and_end_with_the_rows_of_runs_that_were_not(
     (killed.run("a", 2) / "rows.csv").unlink()
     assert run_trials(killed, trials, {}, fake(begun=begun)) == {} and begun == ["a, seed 2"]
     rows = [reports.read_results(folder, study, trials).rows for folder in (whole, killed)]
-    assert rows[0] == rows[1] and len(rows[0]) == 8
+    assert rows[0] == rows[1] and len(rows[0]) == 16
 
 
 def test_a_run_that_fails_stops_no_other_and_is_named(tmp_path, capsys):
@@ -498,7 +502,7 @@ def test_the_summary_has_mean_sd_and_n_of_every_arm_and_paired_differences(finis
     assert gap["paired"] and gap["difference"] == pytest.approx(0.13) and gap["against"] == "b"
     assert summary["arms"]["b"]["minutes"]["mean"] == 3.0
     rows = read_rows(folder.rows)
-    assert len(rows) == 12 and {(row.arm, row.seed) for row in rows if row.metric == "accuracy"} == {
+    assert len(rows) == 24 and {(row.arm, row.seed) for row in rows if row.metric == "accuracy"} == {
         (arm, seed) for arm in summary["arms"] for seed in (0, 1, 2)
     }
 

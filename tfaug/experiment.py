@@ -37,8 +37,10 @@ class TestSet:
     __test__: ClassVar[bool] = False  # not for pytest
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name.replace("_", "").isalnum() or self.name == "test":
-            raise ConfigError(f"TestSet.name is {self.name!r}; allowed: letters, digits and underscores, but 'test'")
+        taken = ("test", "validation")
+        if not isinstance(self.name, str) or not self.name.replace("_", "").isalnum() or self.name in taken:
+            allowed = f"letters, digits and underscores, but not {' or '.join(map(repr, taken))}"
+            raise ConfigError(f"TestSet.name is {self.name!r}; allowed: {allowed}")
         check_kind(self, "source", Source, "a source, as in Tfds('cifar10_1')")
 
 

@@ -68,7 +68,7 @@ class Row:
       model: the exported name, or the training's where it is of the training.
       set: a test set's name, `validation`, or "" where there is none.
       attack: the attack's name, `clean` for none.
-      mode: `plain`, `mirror` or `sum_aug`.
+      mode: `plain`, `mirror` or `sum_aug`, with its setting where views are compared; of seconds, the stage.
       metric: what was measured, such as `accuracy`; fractions are 0..1.
       value: the number.
       low, high: its 95 % interval; None where there is none.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import pathlib
@@ -191,3 +192,33 @@ def test_duration_carries_seconds_into_minutes():
     assert duration(59.96) == "1 min 0 s"
     assert duration(3599.6) == "1 h 0 min"
     assert duration(0.04) == "0.0 s"
+
+
+def test_what_the_stages_recorded_are_rows(workdir):
+    """From these rows, and not from the files of the stages, the page has its numbers."""
+    run = read_run(workdir)
+    found = {
+        (row.model, row.set, row.mode, row.metric): (row.value, row.low, row.high, row.n)
+        for row in run.rows
+        if row.set in ("", "validation")
+    }
+    view = ("refine", "validation", "sum_aug n=8 a=0.667")
+    assert found == {
+        ("teacher", "", "", "num_parameters"): (272474.0, None, None, None),
+        ("teacher", "", "", "images_per_second"): (1500.0, None, None, None),
+        ("student", "", "", "num_parameters"): (61706.0, None, None, None),
+        ("student", "", "", "images_per_second"): (1500.0, None, None, None),
+        ("refine", "validation", "plain", "passes"): (1.0, None, None, None),
+        ("refine", "validation", "plain", "accuracy"): (0.8, 0.5, 0.95, 20),
+        ("refine", "validation", "plain", "nll"): (0.5, 0.25, 0.75, 20),
+        (*view, "passes"): (8.0, None, None, None),
+        (*view, "accuracy"): (0.85, 0.5, 0.95, 20),
+        (*view, "nll"): (0.625, 0.25, 0.75, 20),
+        (*view, "gain"): (0.05, -0.05, 0.15, 20),
+        ("", "", "train teacher", "seconds"): (61.5, None, None, None),
+        ("", "", "evaluate", "seconds"): (8.25, None, None, None),
+        ("", "", "", "seconds"): (69.75, None, None, None),
+    }
+    others = tuple(row for row in run.rows if row.metric not in ("num_parameters", "seconds"))
+    summary = summarize(dataclasses.replace(run, rows=others))
+    assert (summary["seconds"], summary["timings"], summary["teacher"]["num_parameters"]) == (None, {}, None)

@@ -78,7 +78,9 @@ def render_page(run: Run, summary: Mapping[str, Any]) -> str:
         has_mirror=any(mode == "mirror" for _, mode, _ in served),
         gains=[row for row in served if row[2]["gain"]],
         chosen=[
-            (model, block["test_time"]) for model, block in summaries.blocks(summary).items() if block["test_time"]
+            (model, block["test_time"]["choice"], summaries.view_rows(summary, model))
+            for model, block in summaries.blocks(summary).items()
+            if block["test_time"]
         ],
         gaps=summaries.gap_rows(summary),
         others=summaries.other_rows(summary),

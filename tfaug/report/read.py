@@ -17,6 +17,7 @@ import numpy as np
 from tfaug import files
 from tfaug.config import ConfigError, differences
 from tfaug.predictions import CLEAN, MODES, Predictions, read_predictions
+from tfaug.report.recorded import recorded_rows
 from tfaug.workdir import HISTORY_FIELDS, PhaseFolder, Row, Workdir, read_rows
 
 
@@ -46,8 +47,7 @@ class Run:
       rows: everything measured.
       histories: of all phases, in order.
       predictions: answers to the test set, by (model, mode), for the figures.
-      test_time: by model what was measured and chosen on validation images.
-      timings: seconds by stage.
+      test_time: by model what was chosen on validation images, and from what.
       augmentations: names and uint8 [R,COLS,H,W,C] of the contact sheet, or None.
       notes: a sentence for each section of the page for which the workdir holds nothing, or not all.
     """
@@ -66,7 +66,6 @@ class Run:
     histories: tuple[History, ...]
     predictions: Mapping[tuple[str, str], Predictions]
     test_time: Mapping[str, Mapping[str, Any]]
-    timings: Mapping[str, float]
     augmentations: tuple[tuple[str, ...], np.ndarray] | None
     notes: Mapping[str, str]
 
@@ -142,11 +141,10 @@ def read_run(path: str | os.PathLike[str]) -> Run:
         models=models,
         sets=sets,
         attacks=attacks,
-        rows=rows,
+        rows=(*rows, *recorded_rows(results, test_time, timings)),
         histories=histories,
         predictions=_read_clean(workdir, models, next(iter(sets)), rows),
         test_time=test_time,
-        timings=timings,
         augmentations=augmentations,
         notes=notes,
     )

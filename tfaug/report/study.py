@@ -10,7 +10,7 @@ import pathlib
 import shlex
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jinja2
 import numpy as np
@@ -20,9 +20,13 @@ from matplotlib.axes import Axes
 from tfaug import files, metrics
 from tfaug.config import ConfigError, differences, fingerprint, to_dict
 from tfaug.report import figures
+from tfaug.report.recorded import OF_TRAINING, recorded_rows
 from tfaug.report.text import duration
 from tfaug.study import UNITS, Column, Figure, Study, Table, Trial, folder_name
-from tfaug.workdir import Row, StudyFolder, read_rows, write_rows
+from tfaug.workdir import Row, StudyFolder, Workdir, read_rows, write_rows
+
+if TYPE_CHECKING:  # for the report needs no TensorFlow
+    from tfaug.experiment import Experiment
 
 _PALETTE = ("plain", "sum-aug", "mirror", "train", "validation", "rate")
 _MARKERS = "os^Dv*"
@@ -68,6 +72,8 @@ def _model(column: Column, experiment: Any) -> str:
     """Returns the exported model that a column means: of a training's name, that of its last phase."""
     if column.metric == "seconds":
         return column.model
+    if column.metric in OF_TRAINING:
+        return column.model or experiment.trainings[-1].name
     last = {training.name: list(training.exported())[-1] for training in experiment.trainings}
     return last.get(column.model, column.model) if column.model else list(last.values())[-1]
 
@@ -85,15 +91,23 @@ def read_results(folder: StudyFolder, study: Study, trials: Sequence[Trial]) -> 
         if folder.finished(arm, trial.seed) != fingerprint(trial.experiment):
             missing.append(trial.name)
             continue
-        run = folder.run(arm, trial.seed)
-        rows += [dataclasses.replace(row, arm=trial.arm, seed=trial.seed) for row in read_rows(run / "rows.csv")]
-        timings = run / "timings.json"
-        if timings.exists():
-            seconds = float(sum(files.read_json(timings).values()))
-            rows.append(Row("", "", "", "", "seconds", seconds, arm=trial.arm, seed=trial.seed))
+        made = read_all_rows(Workdir(folder.run(arm, trial.seed)), trial.experiment)
+        rows += [dataclasses.replace(row, arm=trial.arm, seed=trial.seed) for row in made]
     if not rows:
         raise ConfigError(f"--workdir={folder.path} holds no finished run of this study; run `tfaug study run` first")
     return Results(study, tuple(rows), tuple(missing))
+
+
+def read_all_rows(workdir: Workdir, experiment: Experiment) -> list[Row]:
+    """Returns the rows of the evaluators and those of what else the run has recorded."""
+
+    def read(paths: Mapping[str, pathlib.Path]) -> dict[str, Any]:
+        return {name: files.read_json(path) for name, path in paths.items() if path.exists()}
+
+    results = read({training.name: workdir.training(training.name).result for training in experiment.trainings})
+    views = read({name: workdir.test_time(name) for name in experiment.exported()})
+    timings = files.read_json(workdir.timings) if workdir.timings.exists() else {}
+    return [*read_rows(workdir.rows), *recorded_rows(results, views, timings)]
 
 
 def read_collected(path: pathlib.Path, study: Study) -> Results:
@@ -349,7 +363,7 @@ def _about_arms(
 
 def _runs(folder: StudyFolder, results: Results, trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """Returns of each run whether it is finished, its seconds and where its report is."""
-    seconds = {(row.arm, row.seed): row.value for row in results.rows if row.metric == "seconds"}
+    seconds = {(row.arm, row.seed): row.value for row in results.rows if row.metric == "seconds" and not row.mode}
     found = []
     for trial in trials:
         run = folder.run(folder_name(trial.arm), trial.seed)

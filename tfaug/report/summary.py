@@ -9,11 +9,13 @@ from typing import Any
 from tfaug import metrics
 from tfaug.predictions import CLEAN, MODES
 from tfaug.report.read import Run
+from tfaug.report.recorded import OF_TRAINING, VALIDATION
 from tfaug.workdir import Row
 
 # What the tables of the page are made of; rows of other metrics stand in tables of their own.
 _TABLED = {
     *("accuracy", "nll", "ece", "brier", "gain", "plain_accuracy", "gap", "gap_is_paired", "clean_accuracy"),
+    *(*OF_TRAINING, "passes", "seconds"),
 }
 
 
@@ -77,8 +79,8 @@ def summarize(run: Run) -> dict[str, Any]:
         "gap": final["gap"].get("plain"),
         "sum_aug": _settings(run.config.get("export")),
         "attacks": {name: _attack(run.attacks[name]) for name in run.attacks if _is_attacked(run, name)},
-        "seconds": sum(run.timings.values()) if run.timings else None,
-        "timings": dict(run.timings),
+        "seconds": rows.value("", "", "", "", "seconds"),
+        "timings": {row.mode: row.value for row in run.rows if row.metric == "seconds" and row.mode},
         "images_per_second": first["images_per_second"],
         "notes": dict(run.notes),
         "rows": [dataclasses.asdict(row) for row in run.rows],
@@ -119,6 +121,15 @@ def other_rows(summary: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]
     return found
 
 
+def view_rows(summary: Mapping[str, Any], model: str) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Returns what was measured on validation images of each view of a model: mode -> metric -> row."""
+    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for row in summary["rows"]:
+        if (row["model"], row["set"]) == (model, VALIDATION):
+            found.setdefault(row["mode"], {})[row["metric"]] = row
+    return {mode: numbers for mode, numbers in found.items() if "passes" in numbers}
+
+
 def attacked_modes(served: Mapping[str, Any], attacks: Iterable[str]) -> list[str]:
     """Lists the modes in which one model was asked about attacked images."""
     attacks = list(attacks)
@@ -142,15 +153,15 @@ def _training(run: Run, rows: _Rows, name: str, blocks: Mapping[str, Mapping[str
     models = [model for model, meaning in run.models.items() if meaning["training"] == name]
     model = models[-1] if models else name
     plain = rows.find(model, run.test_set, CLEAN, "plain", "accuracy")
-    result = run.trainings[name]
+    result, size = run.trainings[name], rows.value(name, "", "", "", "num_parameters")
     return {
         "model": model,
         "test_accuracy": None if plain is None else plain.value,
         "test_accuracy_ci95": _interval(plain),
         "num_test": None if plain is None else plain.n,
         "weights_sha256": result.get("weights_sha256"),
-        "num_parameters": result.get("num_parameters"),
-        "images_per_second": result.get("images_per_second"),
+        "num_parameters": None if size is None else int(size),
+        "images_per_second": rows.value(name, "", "", "", "images_per_second"),
         "phases": result.get("phases", []),
         **(blocks[model] if model == name and model in blocks else {}),
     }
