@@ -47,7 +47,7 @@ bench: setup
 # tfaug[mutants]; not part of `make test`.
 N ?= 40
 SEED ?= 0
-MODULES ?= tfaug/train tfaug/workdir.py tfaug/experiment.py
+MODULES ?= tfaug/train tfaug/evaluate tfaug/workdir.py tfaug/study.py tfaug/trials.py
 mutants: setup
 	nice $(BIN)/python tools/mutants.py $(MODULES) --num=$(N) --seed=$(SEED)
 

@@ -226,14 +226,6 @@ def test_bootstrap_accepts_zeros_and_ones_of_any_dtype(correct_pair):
         assert metrics.bootstrap_difference(first.astype(dtype), second.astype(dtype)) == expected
 
 
-def test_evaluate_predictions_gives_every_metric_of_the_table(predictions):
-    probs, labels = predictions
-    result = metrics.evaluate_predictions(probs, labels)
-    assert result == {name: metric(probs, labels) for name, metric in metrics.METRICS.items()}
-    with pytest.raises(ValueError, match=r"names holds \['f1'\]; allowed: accuracy"):
-        metrics.evaluate_predictions(probs, labels, ["accuracy", "f1"])
-
-
 GOOD = np.array([[0.2, 0.8], [0.6, 0.4]])
 
 

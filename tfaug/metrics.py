@@ -7,7 +7,7 @@ Every function takes `probs`, float [N, K] with rows that sum to 1, and `labels`
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -417,29 +417,10 @@ def paired_bootstrap(
     return _percentile_interval((draws[:, 0] - draws[:, 1]) / first.size, (only_first - only_second) / first.size)
 
 
+# What is measured of the predictions of a set, each by `metric(probs, labels)`.
 METRICS: dict[str, Callable[[ArrayLike, ArrayLike], float]] = {
     "accuracy": accuracy,
     "nll": nll,
-    "brier": brier,
     "ece": ece,
+    "brier": brier,
 }
-
-
-def evaluate_predictions(
-    probs: ArrayLike, labels: ArrayLike, names: Sequence[str] = tuple(METRICS)
-) -> dict[str, float]:
-    """Computes several metrics of one set of predictions.
-
-    Args:
-      names: keys of METRICS.
-
-    Returns:
-      One number per name.
-
-    Raises:
-      ValueError: if a name is unknown; see `check_predictions`.
-    """
-    unknown = [name for name in names if name not in METRICS]
-    if unknown:
-        raise ValueError(f"names holds {unknown}; allowed: {', '.join(METRICS)}")
-    return {name: METRICS[name](probs, labels) for name in names}
