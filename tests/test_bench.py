@@ -23,7 +23,7 @@ TOOLS = pathlib.Path(__file__).parent.parent / "tools"
 sys.path.append(str(TOOLS))  # As Python does for `python tools/bench.py`.
 
 import bench  # noqa: E402
-from benchmarks import augmenting, kerases, operations, peers, plain, tables, timing, training  # noqa: E402
+from benchmarks import augmenting, kerases, operations, ordering, peers, plain, tables, timing, training  # noqa: E402
 
 ENGINE_PATHS = {
     ("tfaug", "host"),
@@ -342,6 +342,24 @@ def test_training_takes_steps_with_and_without_augmentation(monkeypatch: pytest.
     assert len(training.format_rows(result["rows"]).splitlines()) == 3
 
 
+def test_an_order_takes_steps_beside_plain_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ordering, "NUM_CANDIDATES", (2,))
+    result = ordering.bench(rounds=1, num_steps=1, quick=True)
+    assert [row["name"] for row in result["rows"]] == ["plain step", "Max Loss Delta, K = 2"]
+    assert all(row["seconds"] > 0 for row in result["rows"])
+
+
+def test_ordering_rows_are_over_as_many_plain_steps() -> None:
+    """Hand-derived: K = 3 takes 4 and 6 s, medians 5 over 4 times 2; by round 4/4 and 6/12."""
+    plain_row, row = ordering.make_rows("lenet", 16, {0: [1.0, 3.0], 3: [4.0, 6.0]})
+    assert (plain_row["ratio_to_separate"], row["steps"], row["ratio_to_separate"]) == (1.0, 2.5, 0.625)
+    assert (row["min_ratio"], row["max_ratio"]) == (0.5, 1.0)
+    found = tables.make_tables({"command": "ordering", "header": HEADER, "rows": [row]})
+    assert found["ordering"].splitlines()[-1] == (
+        "| Max Loss Delta, K = 3 | 5,000.0 (4,000.0 to 6,000.0) | 2.5 | 0.62 (0.50 to 1.00) |"
+    )
+
+
 def test_training_rows_are_ratios_to_the_step_without_augmentation() -> None:
     """Hand-derived: medians 2 and 2.5; by round 3/1, 2.5/2 and 2/4."""
     none, host = training.make_rows("lenet", 16, {"none": [1.0, 2.0, 4.0], "host": [3.0, 2.5, 2.0]})
@@ -459,8 +477,8 @@ def test_tables_go_to_their_places_in_a_page(tmp_path: pathlib.Path, capsys: pyt
     assert page.read_text() == text.format("trainings")
 
 
-def test_the_page_has_a_place_for_every_table() -> None:
-    page = (TOOLS.parent / "docs" / "speed.md").read_text()
+def test_the_pages_have_a_place_for_every_table() -> None:
+    page = "".join((TOOLS.parent / "docs" / name).read_text() for name in ("speed.md", "orders.md"))
     assert sorted([*tables.fill(page, {})[1], "speed"]) == sorted(tables.NAMES)  # README has that one.
 
 
@@ -470,7 +488,7 @@ def test_the_page_has_a_place_for_every_table() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "allowed: augment, training, kerases, ops, table"),
+        ([], "allowed: augment, training, kerases, ordering, ops, table"),
         (["table"], "got 'table'; allowed: .* for table, its files"),
         (["augment", "bench.json"], "got 'augment bench.json'"),
         (["speed"], "got 'speed'"),

@@ -14,7 +14,7 @@ from tfaug import config as configs
 from tfaug import expressions
 from tfaug.augment import Flip, RandAugment, parse_op
 from tfaug.config import ConfigError
-from tfaug.data import Npz, Tfds
+from tfaug.data import Augmented, Digits, Npz, Tfds
 from tfaug.evaluate.attacks import FGSM, PGD
 from tfaug.experiment import CLASSES
 from tfaug.experiment import plans as experiments_plan
@@ -22,6 +22,7 @@ from tfaug.models import ResNet
 from tfaug.schedules import Constant, Linear
 from tfaug.train.methods import Distill, Supervised
 from tfaug.train.phase import Phase
+from tfaug.train.plateau import ReduceOnPlateau
 from tfaug.train.stop import EarlyStop
 from tfaug.train.teachers import FromWorkdir
 
@@ -170,7 +171,10 @@ TINY = tiny.run()
         ("model=ResNet(26)", lambda e: e.trainings[0].model == ResNet(26)),
         ("phases.0.schedule=Linear(0.1, 1/8)", lambda e: e.trainings[0].phases[0].schedule == Linear(0.1, 0.125)),
         ("phases.1.schedule=none", lambda e: e.trainings[0].phases[1].schedule is None),
-        ("phases.0.stop=EarlyStop(3)", lambda e: e.trainings[0].phases[0].stop == EarlyStop(3)),
+        ("data.augment_validation=Flip()", lambda e: e.data.augment_validation == Flip()),
+        ("data.source=Augmented(Digits(), Flip())", lambda e: e.data.source == Augmented(Digits(), Flip())),
+        ("phases.0.plateau=ReduceOnPlateau(0)", lambda e: e.trainings[0].phases[0].plateau == ReduceOnPlateau(0)),
+        ("phases.0.stop=EarlyStop(1)", lambda e: e.trainings[0].phases[0].stop == EarlyStop(1)),
         (
             "phases.2=Phase('more', 1, Constant(0.1))",
             lambda e: e.trainings[0].phases[2] == Phase("more", 1, Constant(0.1)),
@@ -314,7 +318,7 @@ def test_differences_are_named_field_by_field():
         dataclasses.replace(TINY, seed=3, trainings=(dataclasses.replace(TINY.trainings[0], model=ResNet(20)),))
     )
     lines = configs.differences(old, new)
-    assert lines[0] == "trainings.0.model: LeNet() -> ResNet(depth=20)"
+    assert lines[0] == "trainings.0.model: LeNet() -> ResNet(depth=20, stem='cifar')"
     assert lines[1].startswith("trainings.1: Training(name='student', model=LeNet(), phases=(Phase(name='distill'")
     assert lines[1].endswith(" -> nothing") and lines[2] == "seed: 0 -> 3" and len(lines) == 3
 

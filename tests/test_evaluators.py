@@ -14,18 +14,33 @@ import pytest
 import tensorflow as tf
 
 from tests import tiny
+from tests.train import by_hand
 from tfaug.config import ConfigError, from_dict, identity, to_dict
 from tfaug.data.split import Split
-from tfaug.evaluate import EVALUATORS, Classification, Context, EvaluateConfig, Evaluator, Gain, Shift, UnderAttack
+from tfaug.evaluate import (
+    EVALUATORS,
+    Classification,
+    Context,
+    EvaluateConfig,
+    Evaluator,
+    Gain,
+    LastEpochs,
+    Shift,
+    UnderAttack,
+)
 from tfaug.evaluate.base import accuracy_row, measure, positions
 from tfaug.evaluate.context import Served
 from tfaug.evaluate.features import WriteFeatures
 from tfaug.experiment import CLASSES
 from tfaug.expressions import override
 from tfaug.predictions import Features, Predictions
+from tfaug.train.fit import save_weights
 from tfaug.workdir import Row, Workdir, read_rows, write_rows
 
-ALL: list[Evaluator] = [Classification(), Gain(), Shift(), UnderAttack(), WriteFeatures(("head",))]
+DATA = by_hand.make_data()
+ALL: list[Evaluator] = [Classification(), Gain(), LastEpochs(), Shift(), UnderAttack(), WriteFeatures(("head",))]
+# The modes that stand for the epochs of a phase which keeps three.
+EPOCHS = {"last": "plain", "best": "mirror", "epoch_2": "sum_aug", "epoch_3": "mirror", "epoch_4": "plain"}
 SETS = {"test": 30, "shifted": 20, "other": 30}
 
 
@@ -43,6 +58,10 @@ class Answers:
     def predictions(self, model, set_name, attack="clean", mode="plain"):
         assert model in self.models and set_name in self.sets and attack in ("clean", *self.attacks)
         return self.given.get((model, set_name, attack, mode))
+
+    def epochs(self, model, set_name):
+        found = {name: self.given.get((model, set_name, "clean", mode)) for name, mode in EPOCHS.items()}
+        return {name: each for name, each in found.items() if each is not None}
 
     def features(self, model, set_name, stage):
         assert model in self.models and set_name in self.sets
@@ -116,6 +135,7 @@ def test_all_of_them_stand_side_by_side():
     rows = measure(ALL, everything())
     assert {row.metric for row in rows} == {
         *("accuracy", "nll", "ece", "brier", "gain", "plain_accuracy", "gap", "gap_is_paired", "clean_accuracy"),
+        *("accuracy_of_last_epoch", "accuracy_of_chosen_epoch", "accuracy_median_of_last", "epochs_of_median"),
     }
 
 
@@ -129,6 +149,42 @@ def test_every_other_set_has_a_gap_in_pairs_where_the_images_are_the_same():
         given.given[place] = dataclasses.replace(given.given[place], labels=(given.given[place].labels + 1) % 4)
     paired = {row.value for row in measure([Shift()], given) if (row.set, row.metric) == ("other", "gap_is_paired")}
     assert paired == {0.0}
+
+
+def test_a_context_asks_the_weights_of_each_epoch_once(tmp_path):
+    networks = [by_hand.build(by_hand.Normed(), DATA, seed) for seed in range(3)]
+    paths = {name: tmp_path / f"{name}.weights.h5" for name in ("last", "best", "epoch_0001")}
+    for network, path in zip(networks, paths.values(), strict=True):
+        save_weights(network, path)
+    built = []
+
+    def load() -> tf.keras.Model:
+        built.append(1)
+        return by_hand.build(by_hand.Normed(), DATA, 7)
+
+    workdir, split = begun(tmp_path / "run"), DATA.test
+    for _ in range(2):
+        context = Context(workdir, EvaluateConfig(), {"m": Served("aa", load, epochs=paths)}, {"test": split}, None)
+        found = context.epochs("m", "test")
+        assert list(found) == list(paths)
+        for network, answers in zip(networks, found.values(), strict=True):
+            np.testing.assert_allclose(answers.logits, network(split.images, training=False), atol=1e-4)
+            assert answers.correct.tolist() == (answers.logits.argmax(1) == split.labels).tolist()
+    assert built == [1]
+    save_weights(networks[0], paths["best"])
+    again = Context(workdir, EvaluateConfig(), {"m": Served("aa", load, epochs=paths)}, {"test": split}, None)
+    np.testing.assert_allclose(again.epochs("m", "test")["best"].logits, found["last"].logits, atol=1e-4)
+
+
+def test_the_median_is_of_the_kept_epochs_alone():
+    found = {row.metric: row.value for row in measure([LastEpochs()], everything()) if (row.model, row.set) == PAIR}
+    means = {mode: everything().predictions(*PAIR, mode=mode).correct.mean() for mode in Answers.modes}
+    assert len(set(means.values())) == 3 and found == {
+        "accuracy_of_last_epoch": means["plain"],
+        "accuracy_of_chosen_epoch": means["mirror"],
+        "accuracy_median_of_last": sorted(means.values())[1],
+        "epochs_of_median": 3.0,
+    }
 
 
 def test_an_accuracy_is_a_share_with_its_interval():
@@ -151,6 +207,7 @@ class Yields(Evaluator):
         yield from self.what
 
 
+PAIR = ("last", "shifted")
 PLACE = ("m", "test", "clean", "plain", "x")
 
 

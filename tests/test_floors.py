@@ -15,7 +15,7 @@ from tfaug.evaluate import ATTACKS, EVALUATORS, Attack, Evaluator
 from tfaug.experiment import CLASSES
 from tfaug.models import MODEL_CLASSES, Model
 from tfaug.train.methods import METHODS, Method
-from tfaug.train.order import ORDERS, Order
+from tfaug.train.order import ORDERS, Order, ScoringOrder
 from tfaug.train.stop import STOPS, Stop
 from tfaug.train.teachers import TEACHERS, Teacher
 
@@ -75,7 +75,7 @@ def below(base: type) -> set[type]:
     """Returns all classes of tfaug that are made of a base and are no base themselves."""
     found = set()
     for cls in base.__subclasses__():
-        own = cls.__module__.startswith("tfaug.") and not cls.__name__.startswith("_")
+        own = cls.__module__.startswith("tfaug.") and not cls.__name__.startswith("_") and cls is not ScoringOrder
         found |= below(cls) | ({cls} if own else set())
     return found
 

@@ -25,7 +25,7 @@ from tests.test_augment_layers import LAYERS, keras_cv
 from tfaug import augment, rng
 from tfaug.augment import layers
 from tfaug.config import LARGEST, ConfigError, fingerprint, is_number, to_dict, to_python
-from tfaug.data import DataConfig, Folder, Npz, Tfds
+from tfaug.data import Augmented, DataConfig, Folder, Npz, Tfds
 from tfaug.data.copies import CopiesConfig
 from tfaug.evaluate.attacks import FGSM
 from tfaug.experiment import Experiment, TestSet
@@ -46,6 +46,7 @@ EXAMPLES: dict[type, Any] = {
     type(example): example
     for example in (
         PHASE,
+        Augmented(Tfds("cifar10"), augment.Flip()),
         Case("Flip()"),
         ViewChoice(num_draws=1, weight=0.5),
         CopiesConfig(DataConfig(), "Flip()"),

@@ -405,6 +405,18 @@ def test_an_attack_of_other_settings_under_the_same_name_is_made_again(endpoint,
     assert changed == ["sharp/test.fgsm.plain.npz", "sharp/test.fgsm.sum_aug.npz"]
 
 
+def test_attacks_on_other_images_of_the_same_names_are_made_again(endpoint, evaluated, tmp_path):
+    """Everything is asked again, for all images have changed by a level; labels and ids have not."""
+    copy(evaluated, tmp_path)
+    before = snapshot(tmp_path)
+    split = make_split(45, seed=1)
+    images = np.where(split.images < 255, split.images + 1, 254).astype(np.uint8)
+    sets = {"test": dataclasses.replace(split, images=images), "shifted": make_split(12, seed=2)}
+    evaluate(endpoint, tmp_path, sets=sets)
+    after = snapshot(tmp_path)
+    assert {path for path in after if after[path] == before[path]} == {path for path in before if "shifted" in path}
+
+
 def test_mirror_views_and_a_part_of_the_images_through_sums(endpoint, evaluated, tmp_path):
     config = EvaluateConfig(attacks=(FGSM(epsilon=0.1),), num_attack_examples=15, num_sum_aug_examples=6, batch_size=10)
     evaluate(endpoint, tmp_path, config, mirror=True)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import typing
 
 import numpy as np
@@ -17,6 +18,7 @@ from tfaug.schedules import (
     Linear,
     OneCycle,
     Step,
+    Valley,
     bounds,
     gradual_weights,
 )
@@ -34,6 +36,9 @@ EXAMPLES = [
     OneCycle(0.4, 0.35, 10.0, 100.0, "triangular"),
     OneCycle(0.4, 0.0),
     OneCycle(0.4, 1.0, annealing="triangular"),
+    Valley(0.4, 0.35),
+    Valley(0.4, 0.1, 0.0),
+    Valley(0.4, 0.1, 1.0),
     Intermittent(0.3, 0.1, 0.9, 0.2, 0.6),
     Intermittent(0.3, 0.0, 1.0, 1e-6, 0.0),
 ]
@@ -213,6 +218,13 @@ def test_gradual_weights_out_of_range_are_refused(n, t, message):
         gradual_weights(n, t)
 
 
+def test_a_valley_falls_and_rises_along_half_cosines():
+    values = [Valley(0.9, 0.5, 0.4).value(step, 10) for step in range(11)]
+    falling = [0.7 + 0.2 * math.cos(math.pi * step / 4) for step in range(4)]
+    rising = [0.7 - 0.2 * math.cos(math.pi * step / 6) for step in range(7)]
+    assert values == pytest.approx(falling + rising)
+
+
 @pytest.mark.parametrize(
     "make, message",
     [
@@ -228,6 +240,8 @@ def test_gradual_weights_out_of_range_are_refused(n, t, message):
         (lambda: OneCycle(0.1, initial_div=0.5), "initial_div is 0.5; allowed: 1 or more"),
         (lambda: OneCycle(0.1, final_div=0.0), "final_div is 0.0"),
         (lambda: OneCycle(0.1, annealing="triangle"), "did you mean 'triangular'"),
+        (lambda: Valley(0.8, 0.9), "lowest is 0.9; allowed: 0..0.8"),
+        (lambda: Valley(lowest_at=1.5), "lowest_at is 1.5; allowed: 0..1"),
         (lambda: Intermittent(-1.0), "initial is -1.0; allowed: 0 or more"),
         (lambda: Intermittent(1.0, 0.5, 0.4), "stop is 0.4; allowed: 0.5..1"),
         (lambda: Intermittent(period=0.0), "period is 0.0"),

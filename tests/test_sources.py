@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import zlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,10 +17,12 @@ from PIL import Image
 
 from tests import tiny
 from tests.test_data import _examples, _store
-from tfaug import cli
+from tfaug import cli, rng
+from tfaug.augment import Brightness, Flip, Mixup, Solarize
 from tfaug.config import ConfigError, fingerprint, to_dict
 from tfaug.data import (
     SOURCES,
+    Augmented,
     CorruptedDigits,
     DataConfig,
     Digits,
@@ -39,6 +42,7 @@ from tfaug.data.load import load_parts
 from tfaug.data.sources import folder
 from tfaug.data.sources.base import PARTS
 from tfaug.preview import Preview, load_pictures
+from tfaug.schedules import Linear
 
 # ------------------------------------------------------------------------------------------------- what every one keeps
 
@@ -82,6 +86,7 @@ ROWS = {
     "Npz": lambda root: Npz(root / "one.npz"),
     "Npz of two files": lambda root: Npz(root / "one.npz", test_path=root / "two.npz"),
     "Folder": lambda root: Folder(root / "flat", image_px=6),
+    "Augmented": lambda root: Augmented(Npz(root / "one.npz"), Solarize(p=0.5), seed=3),
     "Folder of parts": lambda root: Folder(root / "parts", image_px=6),
     "Own": lambda root: Own(),
 }
@@ -220,6 +225,11 @@ def test_resolved_it_is_the_same_from_another_folder(
         (lambda: Folder(3), r"Folder\.path is 3; allowed: a path"),
         (lambda: Folder("x", image_px=0), r"Folder\.image_px is 0; allowed: a whole number, 1\.\.4096"),
         (lambda: Folder("x", test_fraction=0.6), r"Folder\.test_fraction is 0\.6; allowed"),
+        (lambda: Augmented(Digits(), Mixup()), r"Augmented\.op is Mixup.* mixes labels; allowed"),
+        (lambda: Augmented(Digits(), Flip(p=Linear())), r"Flip\.p is Linear.* Augmented\.op cannot follow"),
+        (lambda: Augmented(Digits(), "Flip()"), r"Augmented\.op is 'Flip\(\)'; allowed: an op"),
+        (lambda: Augmented(Digits(), Flip(), of=("validation",)), r"Augmented\.of is .*; allowed: .*train, test"),
+        (lambda: DataConfig(augment_validation=Mixup()), r"DataConfig\.augment_validation is Mixup.* mixes labels"),
         (lambda: Tfds(""), r"Tfds\.name is ''; allowed: a name"),
         (lambda: Tfds("a", test_split=""), r"Tfds\.test_split is ''; allowed: a name"),
     ],
@@ -227,6 +237,20 @@ def test_resolved_it_is_the_same_from_another_folder(
 def test_a_field_out_of_range_is_refused(wrong: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         wrong()
+
+
+def test_the_test_images_alone_are_augmented_block_by_block_and_the_validation_images_if_asked() -> None:
+    """1,500 images: two batches, with the seeds (3, the part, the block)."""
+    own, op = Own(1500), Brightness(p=0.5)
+    plain, data = load_data(DataConfig(own)), load_data(DataConfig(Augmented(own, op, seed=3), augment_validation=op))
+    _assert_equal(plain.train, data.train)
+    for part, seed, ids in (("test", 3, plain.test), ("validation", 0, plain.validation)):
+        start, before = rng.fold_in(rng.make_seed(seed), zlib.crc32(part.encode()) >> 1), ids.images
+        made = [op(before[i * 1000 :][:1000], rng.fold_in(start, i)).numpy() for i in range(-(-len(before) // 1000))]
+        after = getattr(data, part)
+        np.testing.assert_array_equal(after.images, np.concatenate(made))
+        _assert_equal(dataclasses.replace(after, images=before), ids)
+        assert (after.images != before).any()
 
 
 # ---------------------------------------------------------------------------------------------- sources of a user's own

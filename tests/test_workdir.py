@@ -25,6 +25,7 @@ from tfaug.train.methods import Distill
 from tfaug.train.optimizers import SGD
 from tfaug.train.order import Order
 from tfaug.train.phase import Phase, Training
+from tfaug.train.plateau import ReduceOnPlateau
 from tfaug.train.stop import EarlyStop
 from tfaug.train.teachers import FromWorkdir
 from tfaug.workdir import HISTORY_FIELDS, PhaseFolder, Workdir
@@ -35,7 +36,7 @@ class Backwards(Order):
     """Every example once, last to first."""
 
 
-TEACHER = Training("teacher", LeNet(), (Phase("train", 2, Constant(0.1)), Phase("refine", 1, None)))
+TEACHER = Training("teacher", LeNet(), (Phase("train", 9, Constant(0.1)), Phase("refine", 8, Constant(0.1))))
 STUDENT = Training("student", LeNet(), (Phase("distill", 1, Constant(0.1)),), Distill("teacher"))
 OTHER = Training("other", LeNet(), (Phase("alone", 1, Constant(0.1)),), Distill(FromWorkdir("build/a")))
 BASE = Experiment("e", trainings=(TEACHER, STUDENT, OTHER))
@@ -77,12 +78,20 @@ PHASE: dict[str, Any] = {
     "order": Backwards(),
     "stop": EarlyStop(),
     "keep": "best",
+    "batch_of": "sums",
+    "accumulate": 2,
+    "ema": 0.9,
+    "plateau": ReduceOnPlateau(0),
+    "keep_epochs": 2,
+    "risk_batches": 1,
 }
 DISTILL: dict[str, Any] = {
     "teacher": "teacher/train",
     "alpha": 0.3,
     "temperature": 2.0,
     "direction": "student_teacher",
+    "augment": "student",
+    "data": CorruptedDigits(),
 }
 FROM_WORKDIR: dict[str, Any] = {"path": "build/b", "training": "x", "phase": 0, "which": "best"}
 EXPORT: dict[str, Any] = {

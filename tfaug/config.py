@@ -19,7 +19,7 @@ import pathlib
 import sys
 import textwrap
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 # The largest float32, in which fields are computed with: what is beyond it is refused, as infinity and NaN are.
@@ -28,6 +28,8 @@ LARGEST = (2 - 2.0**-23) * 2.0**127
 
 # Metadata of a field that says where things lie on a machine: it is not part of an identity.
 PLACE: Mapping[str, Any] = types.MappingProxyType({"place": True})
+# Metadata of a field that names a function for `find_function`: its source is part of an identity.
+FUNCTION: Mapping[str, Any] = types.MappingProxyType({"function": True})
 
 
 class ConfigError(ValueError):
@@ -238,6 +240,33 @@ def find_class(name: str, classes: Mapping[str, type]) -> type:
     return cls
 
 
+def find_function(name: str, who: str) -> Callable[..., Any]:
+    """Returns the function that `module.function` names, of the user's own, or `tf.a.b` of TensorFlow's.
+
+    Raises:
+      ConfigError: if there is none, naming near ones.
+    """
+    module_name, _, function_name = name.rpartition(".")
+    if not module_name:
+        raise ConfigError(f"{who} is {name!r}; allowed: MODULE.FUNCTION, as in my_module.build")
+    if name.startswith(_TENSORFLOW):
+        found: Any = importlib.import_module("tensorflow")
+        for part in name.split(".")[1:-1]:
+            found = getattr(found, part, None)
+        known = dir(found)
+        found = getattr(found, function_name, None)
+    else:
+        names = vars(import_module(module_name, who))
+        found, known = names.get(function_name), [key for key, value in names.items() if callable(value)]
+    if not callable(found):
+        hint = near_name(function_name, known)
+        raise ConfigError(f"{who} is {name!r}, but {module_name} has no function {function_name!r}{hint}")
+    return found  # type: ignore[no-any-return]
+
+
+_TENSORFLOW = "tf."
+
+
 def class_name(cls: type) -> str:
     """Returns the name by which `find_class` finds a class: of tfaug's own the bare one, of others with the module."""
     return cls.__name__ if _is_own(cls) else f"{cls.__module__}.{cls.__qualname__}"
@@ -290,8 +319,8 @@ def from_dict(value: Any, classes: Mapping[str, type]) -> Any:
 def identity(config: Any) -> Any:
     """Returns what makes `config` the same as another: JSON values, without fields at their defaults and `PLACE`s.
 
-    A class that is not tfaug's own brings the syntax tree of its source, so one that is edited is another one; comments
-    and blank lines do not count, nor what it calls elsewhere.
+    A class that is not tfaug's own brings the syntax tree of its source, and so does a function that a `FUNCTION`
+    names, so one that is edited is another one; comments and blank lines do not count, nor what it calls elsewhere.
 
     Raises:
       ConfigError: if it holds what is no frozen dataclass, number, text or tuple.
@@ -303,12 +332,19 @@ def identity(config: Any) -> Any:
     cls = type(config)
     check_frozen(cls, repr(config))
     fields = {
-        field.name: identity(getattr(config, field.name))
+        field.name: _identity_of_field(field, getattr(config, field.name))
         for field in dataclasses.fields(cls)
         if not field.metadata.get("place") and not _is_default(field, getattr(config, field.name))
     }
     source = {} if _is_own(cls) else {"source": _source_hash(cls)}
     return {"class": cls.__name__, **source, **fields}
+
+
+def _identity_of_field(field: dataclasses.Field[Any], value: Any) -> Any:
+    """Returns the identity of a field's value; with the function's source where it names one of the user's own."""
+    if not field.metadata.get("function") or value.startswith(_TENSORFLOW):
+        return identity(value)
+    return [value, _source_hash(find_function(value, field.name))]
 
 
 def _is_default(field: dataclasses.Field[Any], value: Any) -> bool:
@@ -318,11 +354,14 @@ def _is_default(field: dataclasses.Field[Any], value: Any) -> bool:
     return field.default is not dataclasses.MISSING and bool(field.default == value)
 
 
-def _source_hash(cls: type) -> str:
-    """Returns 16 hexadecimal digits of a class's source, its bases' too where they are not tfaug's; "" for none."""
+def _source_hash(made: type | Callable[..., Any]) -> str:
+    """Returns 16 hexadecimal digits of the source of a function, or of a class and its bases that are not tfaug's.
+
+    It is "" where there is no source.
+    """
     texts = []
-    for base in cls.__mro__:
-        if base is object or _is_own(base):
+    for base in made.__mro__ if isinstance(made, type) else (made,):
+        if base is object or (isinstance(base, type) and _is_own(base)):
             continue
         try:
             tree = ast.parse(textwrap.dedent(inspect.getsource(base)))

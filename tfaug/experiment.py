@@ -17,6 +17,7 @@ from tfaug.train.methods import METHODS, Supervised
 from tfaug.train.optimizers import OPTIMIZERS
 from tfaug.train.order import ORDERS
 from tfaug.train.phase import PRECISIONS, Phase, Training
+from tfaug.train.plateau import ReduceOnPlateau
 from tfaug.train.stop import STOPS
 from tfaug.train.teachers import TEACHERS
 from tfaug.workdir import RESERVED
@@ -175,6 +176,7 @@ CLASSES: dict[str, type] = {
             ManifoldMixup,
             OneOf,
             Phase,
+            ReduceOnPlateau,
             TestSet,
             Training,
         )

@@ -6,7 +6,11 @@ says TF_USE_LEGACY_KERAS=1. Everything else in tfaug takes what it needs from `t
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import inspect
+import random
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -85,3 +89,30 @@ def tf_variables(owner: Any) -> list[tf.Variable]:
 def variable_path(variable: Any) -> str:
     """Returns the variable's name with those of its layers, such as `stage1/conv/kernel`."""
     return getattr(variable, "path", variable.name)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seeds the initial weights that Keras's own initializers draw within, and leaves Python's generator as it was."""
+    held = random.getstate()
+    random.seed(seed)
+    # Keras 2 draws from a generator of its own once anybody has called tf.keras.utils.set_random_seed.
+    own: Any = None
+    if not KERAS_3:
+        own = importlib.import_module(f"{tf.keras.Model.__module__.partition('.')[0]}.src.backend")._SEED_GENERATOR
+    generator = getattr(own, "generator", None)
+    if generator is not None:
+        own.generator = random.Random(seed)
+    try:
+        yield
+    finally:
+        random.setstate(held)
+        if generator is not None:
+            own.generator = generator
+
+
+def draws(layer: tf.keras.layers.Layer) -> bool:
+    """Whether a Keras layer itself draws from a generator of Keras."""
+    if KERAS_3:
+        return bool(layer._seed_generators)
+    return hasattr(layer, "_random_generator")

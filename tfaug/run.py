@@ -6,6 +6,7 @@ data -> trainings -> exports -> serve and ask -> predictions on disk -> report
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import pathlib
 import sys
@@ -17,13 +18,13 @@ import tensorflow as tf
 
 from tfaug import augment, files, rng
 from tfaug.config import ConfigError, differences, from_dict, hash_of, identity, to_dict
-from tfaug.data import ImageData, Split, load_data, load_test_set, user_cache_dir
+from tfaug.data import ImageData, Split, load_data, load_others, load_test_set, user_cache_dir
 from tfaug.evaluate.attacks import name_attacks
 from tfaug.evaluate.base import measure
 from tfaug.evaluate.context import Context, Served
 from tfaug.experiment import CLASSES, Experiment, Plan, plans
 from tfaug.export import ViewChoice, export_model, latest_info, select_bank
-from tfaug.models import StagedModel, build_model
+from tfaug.models import Model, StagedModel, build_model
 from tfaug.models.cost import num_parameters
 from tfaug.schedules import Visit
 from tfaug.train import fit
@@ -120,6 +121,15 @@ class Job:
         """What networks keep of the data."""
         return constants_of(self.data)
 
+    def _data_of(self, training: Training) -> tuple[ImageData, dict[str, Any]]:
+        """The data of a training, with images of its method's own to learn from if it has some; and its constants."""
+        source = training.method.data
+        if source is None:
+            return self.data, self._constants
+        train = load_others(source, cache_dir=user_cache_dir(), like=self.data)
+        data = dataclasses.replace(self.data, train=train)
+        return data, constants_of(data)
+
     @functools.cached_property
     def strategy(self) -> tf.distribute.Strategy:
         """All devices."""
@@ -131,18 +141,25 @@ class Job:
         """Finds the data, the test sets and the teachers from elsewhere, before anything is written.
 
         Raises:
-          ConfigError: if one of them is not there, or a training was trained on other images than its data has now.
+          ConfigError: if one of them is not there, a training was trained on other images than its data has now, or a
+            batch or an order fits neither the devices nor the data.
         """
         _ = self.data, self.sets
         for training in self.config.trainings:
-            made = self.workdir.training(training.name).made
-            if made.exists() and files.read_json(made)["constants"]["train_sha256"] != self._constants["train_sha256"]:
+            made, constants = self.workdir.training(training.name).made, self._data_of(training)[1]
+            if made.exists() and files.read_json(made)["constants"]["train_sha256"] != constants["train_sha256"]:
+                source = training.method.data or self.config.data.source
                 raise ConfigError(
                     f"--workdir={self.path} holds {training.name}, trained on other images or labels than "
-                    f"{self.config.data.source!r} has now; choose another folder, or put the data back"
+                    f"{source!r} has now; choose another folder, or put the data back"
                 )
-            if training.method.asks is not None and not self._is_trained(training):
-                self._answers(training.method.asks, check=True)
+            if self._is_trained(training):
+                continue
+            fit.check_fits(training.phases, self._data_of(training)[0], self.strategy)
+            if training.method.asks is not None:
+                teacher = self._answers(training.method.asks, check=True)
+                if training.method.stage_pairs:
+                    self._check_networks(training, teacher)
 
     def train(self) -> None:
         """Trains all trainings, one after the other, through their phases."""
@@ -167,26 +184,16 @@ class Job:
     def _train_one(self, place: int, training: Training, on_epoch: Any) -> None:
         """Trains one network and writes its result once it is whole."""
         folder, plan = self.workdir.training(training.name), self.plans[training.name]
+        data, constants = self._data_of(training)
         held = files.read_json(folder.made)["hashes"] if folder.made.exists() else []
         if held[: len(plan.hashes)] != list(plan.hashes):  # or phases that are there and not asked for stay known
-            files.write_json(
-                folder.made, {"settings": plan.settings, "hashes": plan.hashes, "constants": self._constants}
-            )
-        with self.strategy.scope():
-            network = build_model(
-                training.model,
-                image_shape=self.data.image_shape,
-                num_classes=self.data.num_classes,
-                mean=self.data.mean,
-                std=self.data.std,
-                precision=self.config.precision,
-                seed=self.config.seed,
-            )
+            files.write_json(folder.made, {"settings": plan.settings, "hashes": plan.hashes, "constants": constants})
+        network = self._build(training.model)
         network.adapt(self.data.train.images)
         teacher = training.method.asks
         run = fit.TrainingRun(
             folder,
-            self.data,
+            data,
             self.strategy,
             rng.fold_in(rng.make_seed(self.config.seed), place),
             self.workdir.tensorboard(training.name),
@@ -204,9 +211,34 @@ class Job:
                 "weights_sha256": results[-1]["weights_sha256"],
                 "num_parameters": num_parameters(network),
                 "phases": results,
-                "images_per_second": fit.images_per_second(folder, training.phases, len(self.data.train.images)),
+                "images_per_second": fit.images_per_second(folder, training.phases, len(data.train.images)),
             },
         )
+
+    def _build(self, model: Model) -> StagedModel:
+        """Returns a network with its first weights."""
+        with self.strategy.scope():
+            return build_model(
+                model,
+                image_shape=self.data.image_shape,
+                num_classes=self.data.num_classes,
+                mean=self.data.mean,
+                std=self.data.std,
+                precision=self.config.precision,
+                seed=self.config.seed,
+            )
+
+    def _check_networks(self, training: Training, found: Answers | None) -> None:
+        """Refuses a method that compares stages which the network or its teacher does not have."""
+        asked = training.method.asks
+        teacher = found.network if found else None
+        if isinstance(asked, str):
+            teacher = self._build(self.config.asked(asked)[0].model)
+        assert teacher is not None
+        try:
+            training.method.check_networks(self._build(training.model), teacher, self.data.image_shape)
+        except ConfigError as error:
+            raise ConfigError(f"training {training.name}: {error}") from None
 
     def _write_pace(self, training: str, phase: str, seconds: float) -> None:
         """Writes the seconds of a step, from which a study estimates its time."""
@@ -361,6 +393,7 @@ class Job:
                     functools.partial(self.trained, name),
                     self.config.export.precision,
                     files.read_json(self.workdir.test_time(name))["choice"],
+                    self._epochs(name),
                 )
                 for name in exports
             }
@@ -380,6 +413,12 @@ class Job:
             self.workdir.rows.unlink(missing_ok=True)
             files.write_json(self.workdir.meanings, self._meanings(context))
             write_rows(self.workdir.rows, rows)
+
+    def _epochs(self, name: str) -> dict[str, pathlib.Path]:
+        """Returns the weights of the epochs of a model's phase, for `Served`."""
+        training, index = self.config.exported()[name]
+        folder = self.workdir.training(training.name).phase(index, training.phases[index].name)
+        return {which: folder.weights(which) for which in ("last", "best", *folder.epochs())}
 
     def _meanings(self, context: Context) -> dict[str, Any]:
         """Returns what the names in the rows stand for, JSON values."""

@@ -259,6 +259,44 @@ class OneCycle(_Schedule):
 
 
 @dataclasses.dataclass(frozen=True)
+class Valley(_Schedule):
+    """Falls to a lowest value and rises again, each along half a cosine wave: a momentum beside `OneCycle`.
+
+        W = round(lowest_at * total_steps)
+        from initial at step 0 to lowest at step W, then to initial at step total_steps
+
+    Args:
+      initial: first and last value, 0 or more.
+      lowest: value in between, 0..initial.
+      lowest_at: where it stands, a share of the phase, 0..1.
+
+    Source: Smith and Topin 2018 (Super-Convergence), section 3; the defaults are those of PyTorch's OneCycleLR.
+
+    Example:
+      >>> [round(Valley(0.95, 0.85, 0.5).value(step, 4), 6) for step in range(5)]
+      [0.95, 0.9, 0.85, 0.9, 0.95]
+    """
+
+    initial: float = 0.95
+    lowest: float = 0.85
+    lowest_at: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_range(self, "initial", 0.0)
+        check_range(self, "lowest", 0.0, self.initial)
+        check_range(self, "lowest_at", 0.0, 1.0)
+
+    def value(self, step: Any, total_steps: Any) -> Any:
+        """Returns the value at `step` (a float, or a float32 tensor where step or total_steps is a tensor)."""
+        _check_steps(step, total_steps)
+        turn = _share(self.lowest_at, total_steps)
+        at = tf.cast(step, tf.float64) if _is_tensor(step, total_steps) else step
+        falling = _ease(self.initial, self.lowest, _ramp(at, 0, turn))
+        rising = _ease(self.lowest, self.initial, _ramp(at, turn, total_steps))
+        return _finish(_choose(at < turn, falling, rising))
+
+
+@dataclasses.dataclass(frozen=True)
 class Intermittent(_Schedule):
     """Switches between a value and 0: off at first, then on and off in turn, off at last.
 
@@ -308,7 +346,7 @@ class Intermittent(_Schedule):
         return _finish(_choose(inside, self.initial, 0.0 * at))
 
 
-Schedule: TypeAlias = Constant | Linear | Step | Cosine | OneCycle | Intermittent
+Schedule: TypeAlias = Constant | Linear | Step | Cosine | OneCycle | Valley | Intermittent
 
 SCHEDULES: dict[str, type] = {
     "Constant": Constant,
@@ -316,6 +354,7 @@ SCHEDULES: dict[str, type] = {
     "Step": Step,
     "Cosine": Cosine,
     "OneCycle": OneCycle,
+    "Valley": Valley,
     "Intermittent": Intermittent,
 }
 

@@ -16,6 +16,7 @@ from tfaug.config import LARGEST, ConfigError, check_choice, check_kind, check_r
 
 if TYPE_CHECKING:  # for the report needs no TensorFlow
     from tfaug.experiment import Experiment
+    from tfaug.workdir import Row, Workdir
 
 # What a number of a row is multiplied with to be shown in a unit.
 UNITS = {"%": 100.0, "points": 100.0, "": 1.0, "minutes": 1 / 60}
@@ -118,6 +119,22 @@ class Figure:
 
 
 @dataclasses.dataclass(frozen=True)
+class Histogram:
+    """How a number is spread within one arm, of the rows that have its shares.
+
+    Attributes:
+      title: above it.
+      metric: of the rows `METRIC_share_00`, `METRIC_share_01`, ..., each the share, 0..1, that lies from its `low` to
+        its `high`.
+      arm: which.
+    """
+
+    title: str
+    metric: str
+    arm: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Published:
     """What a paper prints for an arm, shown beside ours.
 
@@ -195,12 +212,8 @@ class Study:
         Raises:
           ConfigError: if two different ones have one name.
         """
-        found: dict[str, Column] = {}
-        used = [column for table in self.tables for column in table.columns]
-        used += [column for figure in self.figures for column in (figure.y, figure.x) if column is not None]
-        for column in used:
-            if found.setdefault(column.name, column) != column:
-                raise ConfigError(f"two columns are named {column.name!r}; allowed: different names")
+        drawn = [column for figure in self.figures for column in (figure.y, figure.x) if column is not None]
+        found = _by_name([*(column for table in self.tables for column in table.columns), *drawn])
         return {**found, TEST_ACCURACY.name: found.get(TEST_ACCURACY.name, TEST_ACCURACY)}
 
     def arm(self, name: str) -> Experiment:
@@ -211,6 +224,71 @@ class Study:
         """
         _check_arms("the study", (name,), list(self.arms))
         return self.arms[name]
+
+
+class Search:
+    """Gives what `tfaug study run` takes beside a `Study` its contract: one computation that makes rows of its own.
+
+    Its tables, figures and page are those of a study, with lines of its own in place of arms. The search itself is a
+    frozen dataclass with a field `seed`, whose settings `--set` replaces.
+    """
+
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Shown in the report."""
+        raise NotImplementedError(f"{type(self).__name__} has no name")
+
+    @property
+    def arms(self) -> Mapping[str, None]:
+        """The lines of its tables; its rows are of these arms."""
+        raise NotImplementedError(f"{type(self).__name__} has no arms")
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """Computed from its rows; a column names its model."""
+        raise NotImplementedError(f"{type(self).__name__} has no tables")
+
+    @property
+    def figures(self) -> tuple[Histogram, ...]:
+        """Drawn from its rows."""
+        return ()
+
+    @property
+    def paper(self) -> tuple[Published, ...]:
+        """What was published."""
+        return ()
+
+    @property
+    def note(self) -> str:
+        """What the reader has to know, above the tables."""
+        return ""
+
+    def run(self, workdir: Workdir) -> None:
+        """Does what is not done yet, and says how far it is; it may be stopped at any moment and go on.
+
+        Raises:
+          ConfigError: before anything is done, if it cannot be.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no run(workdir)")
+
+    def rows(self, workdir: Workdir) -> list[Row]:
+        """Returns the rows of what is done, each with its arm and the seed."""
+        raise NotImplementedError(f"{type(self).__name__} has no rows(workdir)")
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Its one seed."""
+        return (self.seed,)
+
+    def columns(self) -> dict[str, Column]:
+        """Returns every column of the tables by its name.
+
+        Raises:
+          ConfigError: if two different ones have one name.
+        """
+        return _by_name([column for table in self.tables for column in table.columns])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -321,6 +399,15 @@ def choose(trials: Sequence[Trial], shard: tuple[int, int] = (1, 1)) -> list[Tri
     """Returns the trials of a shard: every n-th."""
     index, count = shard
     return list(trials)[index - 1 :: count]
+
+
+def _by_name(columns: Sequence[Column]) -> dict[str, Column]:
+    """Returns the columns by their names."""
+    found: dict[str, Column] = {}
+    for column in columns:
+        if found.setdefault(column.name, column) != column:
+            raise ConfigError(f"two columns are named {column.name!r}; allowed: different names")
+    return found
 
 
 def _check_arms(what: str, chosen: Sequence[str], names: Sequence[str]) -> None:

@@ -55,7 +55,8 @@ def load_model(
       workdir: the folder of a run.
       training: the name of the training; empty for the first.
       phase: the place of the phase at whose end it stands, -1 for the last.
-      which: `last`, or `best` for the epoch of the phase with the highest validation accuracy.
+      which: `last`, or `best` for the epoch of the phase with the highest validation accuracy; or an epoch that it
+        keeps, `epoch_0009`.
       precision: `fp32` or `bf16`; None for the one it was trained in.
 
     Returns:
@@ -91,8 +92,6 @@ def load_trained(
     folder: TrainingFolder, phase: int, which: str, precision: str | None = None
 ) -> tuple[StagedModel, dict[str, Any]]:
     """Returns a trained network, and the constants of its data (`constants_of`); see `load_model`."""
-    if which not in ("last", "best"):
-        raise ConfigError(f"which is {which!r}; allowed: last, best")
     if not folder.made.exists():
         raise ConfigError(f"{folder.path} holds no trained network; run `tfaug train` first")
     made = files.read_json(folder.made)
@@ -101,7 +100,11 @@ def load_trained(
     if not -len(phases) <= phase < len(phases):
         raise ConfigError(f"phase is {phase}; {folder.path.name} allows {-len(phases)}..{len(phases) - 1}")
     index = phase % len(phases)
-    weights = folder.phase(index, phases[index]["name"]).weights(which)
+    phase_folder = folder.phase(index, phases[index]["name"])
+    allowed = ("last", "best", *phase_folder.epochs())
+    if which not in allowed:
+        raise ConfigError(f"which is {which!r}; allowed: {', '.join(allowed)}")
+    weights = phase_folder.weights(which)
     if not weights.exists():
         raise ConfigError(f"{weights} does not exist, for the training has not come so far; run `tfaug train` first")
     network = build_model(
@@ -118,7 +121,7 @@ def load_trained(
 
 
 def find_teacher(teacher: Teacher, data: ImageData, strategy: tf.distribute.Strategy) -> Answers:
-    """Returns what a teacher from elsewhere answers, images [B, H, W, C] in 0..255 -> logits [B, K].
+    """Returns what a teacher from elsewhere answers.
 
     Args:
       teacher: where it is.
@@ -141,7 +144,8 @@ def find_teacher(teacher: Teacher, data: ImageData, strategy: tf.distribute.Stra
         except (ValueError, OSError) as error:
             raise ConfigError(f"{teacher!r}: {error}") from None
         _check_fits(repr(teacher), exported.info, data)
-        return lambda images: exported.logits(tf.cast(images, tf.float32))
+        key = exported.info["weights_sha256"] or repr(teacher)
+        return Answers(lambda images: exported.logits(tf.cast(images, tf.float32)), key)
     if isinstance(teacher, FromEndpoint):
         return _ask_endpoint(teacher, data)
     raise ConfigError(f"the teacher is {teacher!r}; allowed: FromWorkdir, FromSavedModel, FromEndpoint")
@@ -150,7 +154,7 @@ def find_teacher(teacher: Teacher, data: ImageData, strategy: tf.distribute.Stra
 def answers_of(network: StagedModel) -> Answers:
     """Returns a network in inference mode, as a teacher."""
     network.trainable = False
-    return lambda images: network(images, training=False)
+    return Answers(lambda images: network(images, training=False), fit.weights_sha256(network), network)
 
 
 def _ask_endpoint(teacher: FromEndpoint, data: ImageData) -> Answers:
@@ -179,7 +183,7 @@ def _ask_endpoint(teacher: FromEndpoint, data: ImageData) -> Answers:
         logits = tf.numpy_function(ask, [images], tf.float32)
         return tf.ensure_shape(logits, [images.shape[0], data.num_classes])
 
-    return answers
+    return Answers(answers, repr(teacher))
 
 
 def _check_fits(who: str, constants: Mapping[str, Any], data: ImageData) -> None:

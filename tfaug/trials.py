@@ -20,7 +20,7 @@ from typing import NamedTuple
 from tfaug import files
 from tfaug.augment import compose
 from tfaug.config import fingerprint, hash_of, to_dict
-from tfaug.data import load_data, user_cache_dir
+from tfaug.data import DataConfig, Source, load_data, load_others, user_cache_dir
 from tfaug.experiment import Experiment, plans
 from tfaug.models import build_model
 from tfaug.models.cost import count_flops, num_parameters
@@ -69,6 +69,7 @@ class Costs:
     def __init__(self) -> None:
         self._data: dict[str, _Data] = {}
         self._networks: dict[str, tuple[int, int]] = {}
+        self._others: dict[str, int] = {}
 
     def of(self, experiment: Experiment) -> dict[str, TrainingCost]:
         """Returns the cost of each training by its name.
@@ -95,14 +96,25 @@ class Costs:
                 )
                 self._networks[key] = num_parameters(network), count_flops(network, data.image_shape)
             parameters, flops = self._networks[key]
-            steps = {phase.name: phase.epochs * (data.num_train // phase.batch_size) for phase in training.phases}
+            num_train = data.num_train
+            if (source := training.method.data) is not None:
+                num_train = self._count(source, experiment.data)
+            steps = {phase.name: phase.epochs * (num_train // phase.num_drawn) for phase in training.phases}
             images = {
-                phase.name: compose(phase.augment).output_shape((phase.batch_size, *data.image_shape))[0]
+                phase.name: compose(phase.augment).output_shape((phase.num_drawn, *data.image_shape))[0]
                 for phase in training.phases
             }
             work = sum(steps[name] * images[name] * flops for name in steps)
             found[training.name] = TrainingCost(parameters, flops, sum(steps.values()), images, work)
         return found
+
+    def _count(self, source: Source, config: DataConfig) -> int:
+        """Returns how many images a method's own source gives beside the data."""
+        key = hash_of([to_dict(source), to_dict(config)])
+        if key not in self._others:
+            whole = load_data(config, cache_dir=user_cache_dir())
+            self._others[key] = len(load_others(source, cache_dir=user_cache_dir(), like=whole))
+        return self._others[key]
 
 
 def work_left(folder: StudyFolder, trials: Sequence[Trial], costs: Mapping[str, Mapping[str, TrainingCost]]) -> int:

@@ -3,9 +3,10 @@
 config.json                          the last command's settings, versions, commit
 TRAINING/training.json               what it was trained with, phase by phase
 TRAINING/0_PHASE/history.csv         a row an epoch
-TRAINING/0_PHASE/last.weights.h5     and best.weights.h5, by validation
+TRAINING/0_PHASE/last.weights.h5     and best.weights.h5, by validation; epoch_0009.weights.h5 where epochs are kept
 TRAINING/0_PHASE/checkpoints/        the newest states
 TRAINING/result.json                 what came of it
+TRAINING/answers.npz                 its teacher's logits to each training image, where it is asked once
 export/MODEL/1/                      SavedModel
 predictions/MODEL/SET.ATTACK.MODE.npz
 features/MODEL/SET.STAGE.npz
@@ -55,7 +56,12 @@ _LIBRARIES = (
     "numpy",
     "absl-py",
 )
-HISTORY_FIELDS = ("epoch", "step", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
+# What older folders lack, and what is read as nothing where it was not measured.
+OF_EPOCH = ("weight_norm", "clean_loss", "augmented_loss")
+HISTORY_FIELDS = (
+    *("epoch", "step", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"),
+    *OF_EPOCH,
+)
 # Folders of a workdir that are no training's.
 RESERVED = ("export", "features", "figures", "predictions", "tensorboard")
 
@@ -143,8 +149,12 @@ class PhaseFolder:
         return self.path / "result.json"
 
     def weights(self, which: str) -> pathlib.Path:
-        """The weights after its `last` epoch, or its `best` by validation."""
+        """The weights after its `last` epoch, its `best` by validation, or one of `epochs()`."""
         return self.path / f"{which}.weights.h5"
+
+    def epochs(self) -> list[str]:
+        """Returns of which of the last epochs the weights are kept too, ascending: `epoch_0009`, ..."""
+        return sorted(path.name.removesuffix(".weights.h5") for path in self.path.glob("epoch_*.weights.h5"))
 
     def checkpoint(self, num_epochs: int) -> pathlib.Path:
         """The state after so many epochs."""
@@ -188,6 +198,11 @@ class TrainingFolder:
     @property
     def result(self) -> pathlib.Path:
         return self.path / "result.json"
+
+    @property
+    def answers(self) -> pathlib.Path:
+        """What its teacher answers to each training image, see `tfaug.predictions.Features`."""
+        return self.path / "answers.npz"
 
     def holds_files(self) -> bool:
         """Whether anything whole is in it; a process that was killed at once leaves it empty."""
@@ -315,6 +330,10 @@ class Workdir:
 
     def tensorboard(self, training: str) -> pathlib.Path:
         return self.path / "tensorboard" / training
+
+    def orders(self, identity: str, epoch: int) -> pathlib.Path:
+        """What all orders of an epoch came to; `tfaug.perfect_ordering` reads and writes it."""
+        return self.path / "orders" / identity / f"epoch_{epoch:02d}.npz"
 
     def begin(self, config: Any) -> None:
         """Writes the settings, the library versions and the git commit, where they are not written yet."""

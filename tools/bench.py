@@ -4,6 +4,7 @@
     python tools/bench.py augment --json=build/bench.json --sizes=32 --ops=CutMix --engines=tfaug,copy --rounds=9
     python tools/bench.py training --json=build/training.json
     python tools/bench.py kerases --json=build/kerases.json
+    python tools/bench.py ordering --json=build/ordering.json
     python tools/bench.py ops --json=build/ops.json --sizes=32,224
     python tools/bench.py table build/bench.json build/training.json build/ops.json --pages=README.md,docs/speed.md
 
@@ -26,9 +27,10 @@ halve the batch.
 
 `training` times the training step of ResNet-20 in bf16, batches of 128, without augmentation and with flip, crop,
 RandAugment(2, 9) and CutMix on the host and on the device. `kerases` times the step without augmentation, through
-`fit`, under Keras 3 and under tf-keras, each in a process of its own (needs tf-keras). `ops` times each pixel operation
-and each augmentation next to a copy, with the bytes that it moves and the operations that XLA's program computes per
-value.
+`fit`, under Keras 3 and under tf-keras, each in a process of its own (needs tf-keras). `ordering` times a step that
+tries K batches (Max Loss Delta; ResNet-20 in fp32, batches of 128) against K + 1 plain steps. `ops` times each pixel
+operation and each augmentation next to a copy, with the bytes that it moves and the operations that XLA's program
+computes per value.
 
 `table` prints what these have written as Markdown; with `--pages` it puts each table into the pages that have a place
 for it, between the lines `<!-- bench: NAME -->` and `<!-- bench end -->`.
@@ -50,15 +52,15 @@ from tfaug.startup import import_tensorflow
 
 import_tensorflow()
 import tensorflow as tf  # noqa: E402
-from benchmarks import augmenting, header, kerases, operations, tables, training  # noqa: E402
+from benchmarks import augmenting, header, kerases, operations, ordering, tables, training  # noqa: E402
 
-COMMANDS = ("augment", "training", "kerases", "ops", "table")
+COMMANDS = ("augment", "training", "kerases", "ordering", "ops", "table")
 NUM_CORES = 2
 
 _JSON = flags.DEFINE_string("json", None, "file for the header and the rows")
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "turns of each engine; the medians are taken over them", lower_bound=1)
 _SECONDS = flags.DEFINE_float("seconds", 0.5, "least length of a turn (augment, ops)", lower_bound=0)
-_STEPS = flags.DEFINE_integer("steps", 20, "steps in a turn (training, kerases)", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 20, "steps in a turn (training, kerases, ordering)", lower_bound=1)
 _SIZES = flags.DEFINE_list("sizes", ["32", "64", "224"], "heights and widths of the images, in pixels")
 _ENGINES = flags.DEFINE_list("engines", list(augmenting.ENGINES), "who is measured (augment)")
 _OPS = flags.DEFINE_list("ops", [], "what is measured (augment, ops); empty: everything")
@@ -95,6 +97,9 @@ def main(argv: Sequence[str]) -> None:
     elif argv[1] == "kerases":
         result = kerases.bench(rounds, 2 if _QUICK.value else _STEPS.value, _QUICK.value)
         table = kerases.format_rows(result["rows"])
+    elif argv[1] == "ordering":
+        result = ordering.bench(rounds, 2 if _QUICK.value else _STEPS.value, _QUICK.value)
+        table = ordering.format_rows(result["rows"])
     else:
         _check("ops", _OPS.value, (*operations.OPERATIONS, *operations.augment.AUGMENTATIONS))
         result = operations.bench(sizes, _OPS.value, rounds, seconds, _QUICK.value)

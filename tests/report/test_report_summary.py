@@ -208,6 +208,10 @@ def test_what_the_stages_recorded_are_rows(workdir):
         ("teacher", "", "", "images_per_second"): (1500.0, None, None, None),
         ("student", "", "", "num_parameters"): (61706.0, None, None, None),
         ("student", "", "", "images_per_second"): (1500.0, None, None, None),
+        **{
+            (phase, "", "", "epochs"): (2.0, None, None, None)
+            for phase in ("teacher/train", "teacher/refine", "student/distill")
+        },
         ("refine", "validation", "plain", "passes"): (1.0, None, None, None),
         ("refine", "validation", "plain", "accuracy"): (0.8, 0.5, 0.95, 20),
         ("refine", "validation", "plain", "nll"): (0.5, 0.25, 0.75, 20),

@@ -7,7 +7,7 @@ seeds the folds that a seed is documented to have.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from tfaug import rng
 from tfaug.augment.base import Batch
 from tfaug.data import ImageData, Split
 from tfaug.models import Model, StagedModel, build_model
-from tfaug.models.stages import Head, LayerMaker, Normalize
+from tfaug.models.stages import Head, LayerMaker, Normalize, drawing
 from tfaug.schedules import Progress
 from tfaug.train.methods import Distill, Method, Supervised
 from tfaug.train.optimizers import SGD, Muon
@@ -156,6 +156,7 @@ def train_by_hand(
     num_replicas: int = 1,
     method: Method = SUPERVISED,
     teacher: StagedModel | None = None,
+    choose: Callable[[int, list[Any]], np.ndarray] | None = None,
 ) -> tuple[list[dict[str, float]], list[list[np.ndarray]]]:
     """Trains a network through all epochs of a phase, and leaves it with the weights that the phase keeps.
 
@@ -168,6 +169,7 @@ def train_by_hand(
       num_replicas: each sees its share of a batch and has statistics of its own; what is left has their mean.
       method: of the training.
       teacher: of `Distill`.
+      choose: gives the batch of a step, for the momenta before it; None takes it from the epoch's permutation.
 
     Returns:
       What the history says of each epoch, and the weights after it.
@@ -177,12 +179,14 @@ def train_by_hand(
     weights, statistics = network.trainable_variables, network.non_trainable_variables
     momenta: list[Any] = [0.0] * len(weights)
     own = [[statistic.numpy() for statistic in statistics] for _ in range(num_replicas)]
-    history, snapshots = [], []
+    history, snapshots, part_size = [], [], batch_size // num_replicas // phase.accumulate
+    average = network.get_weights()
     for epoch in range(phase.epochs):
         places = rng.permutation(fold(seed, 0, epoch), len(train)).numpy()
         losses, hits = [], []
         for step in range(epoch * steps_per_epoch, (epoch + 1) * steps_per_epoch):
             rows = places[step % steps_per_epoch * batch_size :][:batch_size]
+            rows = rows if choose is None else choose(step, momenta)
             gradients = [phase.weight_decay * weight.numpy() for weight in weights]
             for replica, share in enumerate(np.split(rows, num_replicas)):
                 labels = np.eye(NUM_CLASSES)[train.labels[share]]
@@ -190,26 +194,38 @@ def train_by_hand(
                 for place, op in enumerate(phase.augment):
                     batch = op(batch, fold(seed, 1, step, replica, place))
                 assign(statistics, own[replica])
-                with tf.GradientTape() as tape:
-                    if phase.mix_features is None:
-                        logits = network(batch.images, training=True)
-                    else:
-                        progress = Progress(tf.constant(step), steps_per_epoch * phase.epochs)
-                        shape = (len(share), *SHAPE)
-                        choice = phase.mix_features.sample(fold(seed, 1, step, replica, -1), shape, progress)
-                        logits, labels = phase.mix_features.forward(network, *batch, choice, training=True)
-                        labels = labels.numpy()
-                answers = None if teacher is None else teacher(batch.images, training=False).numpy()
-                loss, slope = loss_and_slope(phase, method, labels, logits.numpy(), answers)
-                slope = tf.constant(slope / batch_size, tf.float32)
-                parts = tape.gradient(logits, weights, output_gradients=slope)
-                gradients = [whole + part.numpy() for whole, part in zip(gradients, parts, strict=True)]
+                for i in range(phase.accumulate):
+                    part = Batch(*(rows[i * part_size :][:part_size] for rows in batch))
+                    labels = part.labels.numpy()
+                    folds = (1, step, replica) if phase.accumulate == 1 else (1, step, replica, -3, i)
+                    with tf.GradientTape() as tape, drawing(fold(seed, *folds, -2)):
+                        if phase.mix_features is None:
+                            logits = network(part.images, training=True)
+                        else:
+                            progress = Progress(tf.constant(step), steps_per_epoch * phase.epochs)
+                            choice = phase.mix_features.sample(fold(seed, *folds, -1), (part_size, *SHAPE), progress)
+                            logits, labels = phase.mix_features.forward(network, *part, choice, training=True)
+                            labels = labels.numpy()
+                    answers = None if teacher is None else teacher(part.images, training=False).numpy()
+                    loss, slope = loss_and_slope(phase, method, labels, logits.numpy(), answers)
+                    slope = tf.constant(slope / batch_size, tf.float32)
+                    added = tape.gradient(logits, weights, output_gradients=slope)
+                    gradients = [whole + one.numpy() for whole, one in zip(gradients, added, strict=True)]
+                    losses.append(loss)
+                    hits.append(logits.numpy().argmax(1) == labels.argmax(1))
                 own[replica] = [statistic.numpy() for statistic in statistics]
-                losses.append(loss)
-                hits.append(logits.numpy().argmax(1) == labels.argmax(1))
             for i, weight in enumerate(weights):
                 value, momenta[i] = updated(phase.optimizer, weight.numpy(), momenta[i], gradients[i], rates[step])
                 weight.assign(value)
+            if phase.ema:
+                assign(statistics, [np.mean(values, axis=0) for values in zip(*own, strict=True)])
+                pairs = zip(average, network.get_weights(), strict=True)
+                average = [phase.ema * mean + (1 - phase.ema) * value for mean, value in pairs]
+        raw = network.get_weights()
+        measuring = own
+        if phase.ema:
+            network.set_weights(average)
+            measuring = [[statistic.numpy() for statistic in statistics]] * num_replicas
         history.append(
             {
                 "epoch": epoch + 1,
@@ -217,11 +233,15 @@ def train_by_hand(
                 "learning_rate": rates[(epoch + 1) * steps_per_epoch],
                 "loss": np.concatenate(losses).mean(),
                 "accuracy": np.concatenate(hits).mean(),
-                **measured(network, data.validation, own),
+                "weight_norm": np.sqrt(sum((weight.numpy() ** 2).sum() for weight in weights)),
+                **measured(network, data.validation, measuring),
             }
         )
-        assign(statistics, [np.mean(values, axis=0) for values in zip(*own, strict=True)])
+        assign(statistics, [np.mean(values, axis=0) for values in zip(*measuring, strict=True)])
         snapshots.append(network.get_weights())
+        if phase.ema:
+            network.set_weights(raw)
+    network.set_weights(snapshots[-1])
     if phase.keep == "best":
         network.set_weights(snapshots[int(np.argmax([row["val_accuracy"] for row in history]))])
     return history, snapshots

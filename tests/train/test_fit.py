@@ -393,6 +393,9 @@ def test_a_weight_that_is_not_a_number_stops_before_its_checkpoint(data, tmp_pat
     stop = StopOnNonFinite("train")
     stop.set_model(SimpleNamespace(network=network))
     stop.on_epoch_begin(0)
+    stop.on_train_batch_end(4, {"loss": 1.5})
+    with pytest.raises(NonFiniteLoss, match="epoch 1: the mean loss is nan at batch 5"):
+        stop.on_train_batch_end(4, {"loss": float("nan")})
     stop.on_epoch_end(0)
     network.weights[0].assign(np.nan * network.weights[0])
     with pytest.raises(NonFiniteLoss, match="epoch 1: .*conv.*/kernel.* holds values that are not finite"):

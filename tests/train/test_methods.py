@@ -1,4 +1,7 @@
-"""Methods and teachers: the tables of them by property, and each method's loss against its closed form."""
+"""Methods and teachers: the tables of them by property, and each method's loss against its closed form.
+
+What compares features: tests/train/test_features.py.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from tfaug.config import ConfigError, from_dict, to_dict
 from tfaug.experiment import CLASSES
 from tfaug.losses import LOSSES
 from tfaug.schedules import Constant
-from tfaug.train.methods import METHODS, Distill, Method, Supervised
+from tfaug.train.methods import METHODS, AttentionTransfer, Distill, Lesson, Method, RelationalKD, Supervised
 from tfaug.train.phase import Phase
 from tfaug.train.teachers import TEACHERS, FromEndpoint, FromSavedModel, FromWorkdir, Teacher
 
@@ -25,6 +28,8 @@ ALL: dict[str, Method] = {
     "Distill, student first": Distill("t", alpha=0.3, temperature=4.0, direction="student_teacher"),
     "Distill, labels alone": Distill("t", alpha=0.0, temperature=4.0),
     "Distill, teacher alone": Distill("t", alpha=1.0, temperature=20.0),
+    "AttentionTransfer, no maps": AttentionTransfer("t", beta=0.0),
+    "RelationalKD, no relations": RelationalKD("t", distance=0.0, angle=0.0),
 }
 ELSEWHERE: dict[str, Teacher] = {
     "FromEndpoint": FromEndpoint("127.0.0.1:8500", "refine"),
@@ -62,7 +67,7 @@ def test_each_is_a_frozen_dataclass_that_is_read_back(name: str) -> None:
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_loss_of_each_row_and_its_slope_are_the_closed_form(name: str, loss: str) -> None:
-    """Soft labels; the teacher sees the images, and no slope reaches it."""
+    """Soft labels; no slope reaches the teacher."""
     method, phase = ALL[name], dataclasses.replace(PHASE, loss=loss)
     if isinstance(method, Distill) and loss != "cross_entropy":
         with pytest.raises(ConfigError, match="loss is 'binary_cross_entropy'.*allowed: 'cross_entropy'"):
@@ -70,30 +75,30 @@ def test_the_loss_of_each_row_and_its_slope_are_the_closed_form(name: str, loss:
         return
     method.check_phase(phase)
     logits, answers = tf.Variable(LOGITS), tf.Variable(ANSWERS)
-    asked = []
-
-    def teacher(images: tf.Tensor) -> tf.Tensor:
-        asked.append(images)
-        return answers + 0.0
-
+    features = tuple(tf.cast(IMAGES, tf.float32) for _ in method.stage_pairs)
     with tf.GradientTape() as tape:
-        losses = method.losses(
-            LOSSES[loss], IMAGES, tf.constant(LABELS), logits + 0.0, None if method.asks is None else teacher
-        )
+        asked = None if method.asks is None else answers + 0.0
+        lesson = Lesson(IMAGES, tf.constant(LABELS), logits + 0.0, asked, features, features)
+        losses = method.losses(LOSSES[loss], lesson)
         total = tf.reduce_sum(losses)
     expected, slope = loss_and_slope(phase, method, LABELS, LOGITS, ANSWERS)
     assert losses.dtype == tf.float32 and losses.shape == (6,)
     np.testing.assert_allclose(losses, expected, rtol=1e-4)  # float32, times a temperature of 20 squared
     found, to_teacher = tape.gradient(total, [logits, answers])
     np.testing.assert_allclose(found, slope, rtol=1e-4, atol=1e-6)
-    assert to_teacher is None and len(asked) == (method.asks is not None)
-    assert all(images is IMAGES for images in asked)
+    assert to_teacher is None
 
 
 def test_the_two_directions_differ_and_the_temperature_counts() -> None:
     losses = {name: loss_and_slope(PHASE, method, LABELS, LOGITS, ANSWERS)[0].sum() for name, method in ALL.items()}
-    assert len({round(value, 3) for value in losses.values()}) == len(losses) - 1
-    assert losses["Supervised"] == losses["Distill, labels alone"]
+    labels_alone = [name for name, value in losses.items() if value == losses["Supervised"]]
+    assert labels_alone == [
+        "Supervised",
+        "Distill, labels alone",
+        "AttentionTransfer, no maps",
+        "RelationalKD, no relations",
+    ]
+    assert len({round(value, 3) for value in losses.values()}) == len(losses) - 3
 
 
 def test_what_a_method_cannot_be_is_refused() -> None:
@@ -104,6 +109,7 @@ def test_what_a_method_cannot_be_is_refused() -> None:
         ({"alpha": -0.1}, r"Distill.alpha is -0.1; allowed: 0\.\.1"),
         ({"temperature": 0}, "Distill.temperature is 0; allowed: 0.001 or more"),
         ({"direction": "both"}, "Distill.direction is 'both'"),
+        ({"augment": "none"}, "Distill.augment is 'none'; allowed: both, student, teacher"),
     ):
         with pytest.raises(ConfigError, match=message):
             Distill(**settings)
@@ -128,4 +134,4 @@ def test_whom_a_method_asks() -> None:
 
 def test_a_method_of_ones_own_says_what_it_lacks() -> None:
     with pytest.raises(NotImplementedError, match=r"Method has no losses\("):
-        Method().losses(LOSSES["cross_entropy"], IMAGES, LABELS, LOGITS, None)
+        Method().losses(LOSSES["cross_entropy"], Lesson(IMAGES, LABELS, LOGITS))

@@ -7,6 +7,8 @@ import pytest
 import tensorflow as tf
 
 from tfaug.config import ConfigError
+from tfaug.schedules import Linear
+from tfaug.train.fit import PhaseRate
 from tfaug.train.optimizers import SGD, Muon, orthogonalize
 from tfaug.train.strategy import mirrored_strategy
 
@@ -36,7 +38,7 @@ def weight(value: np.ndarray):
     )
 
 
-def take_steps(settings, rate: float, steps: int, devices=("CPU:0",)) -> dict[str, np.ndarray]:
+def take_steps(settings, rate, steps: int, devices=("CPU:0",)) -> dict[str, np.ndarray]:
     """Weights after some steps with the gradients drawn(1), drawn(2), ..., which the replicas share equally."""
     strategy = mirrored_strategy(list(devices))
     with strategy.scope():
@@ -87,6 +89,23 @@ def test_sgd_is_keras_own() -> None:
     for name, start in drawn(0).items():
         first, second = drawn(1)[name], drawn(2)[name]
         np.testing.assert_allclose(weights[name], start - 0.1 * (1.5 * first + second), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_momentum_may_be_scheduled_over_the_steps_of_the_phase(nesterov) -> None:
+    settings, momenta = SGD(Linear(0.8, 0.0), nesterov), {name: np.zeros(shape) for name, shape in SHAPES.items()}
+    weights = take_steps(settings, PhaseRate(Linear(0.1, 0.3), 4), 3, ["CPU:0", "CPU:1"])
+    expected = drawn(0)
+    for step, (rate, momentum) in enumerate(((0.1, 0.8), (0.15, 0.6), (0.2, 0.4))):
+        for name, gradient in drawn(step + 1).items():
+            momenta[name] = momentum * momenta[name] - rate * gradient
+            expected[name] = expected[name] + (
+                momentum * momenta[name] - rate * gradient if nesterov else momenta[name]
+            )
+    for name, value in weights.items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-4, atol=1e-5, err_msg=name)
+    with pytest.raises(ConfigError, match=r"SGD\.momentum is Linear.*; allowed: 0\.\.1"):
+        SGD(Linear(0.5, 1.5))
 
 
 def test_a_gradient_of_zero_leaves_a_kernel_but_for_its_length() -> None:

@@ -410,6 +410,12 @@ class OneOf(_OfOps, Augmentation):
 _PROBE = (5040, 5039, 5021, 3)
 
 
+def images_per_row(op: Augmentation) -> int:
+    """Returns how many images of a batch an op makes one of: k of `SumAug(k)`, 1 of an op that keeps their number."""
+    num = 2**40  # so many that what a division leaves over does not count
+    return num // int(op.output_shape((num, *_PROBE[1:]))[0])
+
+
 def all_ops(op: Augmentation) -> list[Augmentation]:
     """Returns an op, or, of one that is made of ops, those: all that do something themselves."""
     return [part for inner in op.ops for part in all_ops(inner)] if isinstance(op, _OfOps) else [op]

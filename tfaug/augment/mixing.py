@@ -224,7 +224,8 @@ class SumAug(Augmentation):
         images'_i = (1/k) sum_g images[group_g[i]],   labels'_i = (1/k) sum_g labels[group_g[i]],   i = 0..b-1
 
     so B images become b, and an output's label for a class is c/k where c of its k images have that class. Each image
-    is used at most once and never summed with itself.
+    is used at most once and never summed with itself. The batch is the B images; in training `Phase.batch_of` says
+    whether `batch_size` counts them or the sums, of which the authors had 100 in each step, B = 100 k.
 
     Two ablations of the authors' code. Random coefficients, which it has for k = 2 only: each value of each pixel and
     channel gets a weight w of its own, and images'_i = w images[group_1[i]] + (1 - w) images[group_2[i]] while the
@@ -322,12 +323,15 @@ class GradualSumAug(Augmentation):
 
     B images give B // n sums at any t, for XLA needs the shape beforehand. In the authors' code the batch grows: with k
     images gone it is cut into n - k groups, so that a batch of B gives first B / n and in the end B sums. To compare
-    with it, count images seen and not steps.
+    with it, count images seen and not steps; or let each of the n - 1 levels be a phase of its own (`level`), in which
+    no image is drawn for a weight of 0. `tfaug.train.cascades.gradual` makes these phases.
 
-    Choice: `members` int32 [B // n, n]; `weights` float32 [B // n, n], each row the same.
+    Choice: `members` int32 [B // m, m] with m = n, or n - level; `weights` float32 [B // m, m], each row the same.
 
     Args:
       n: how many images are summed at the start, 1 or more; 1 is the identity, in the order given.
+      level: k of a phase in which just so many images are gone, 0..n - 2, whose steps take t from k / (n - 1) to
+        (k + 1) / (n - 1): B images give B // (n - k) sums. None goes all the way.
       legacy_stepwise: whether the weights jump where an image goes, as in the authors' code; see `gradual_weights`.
 
     Raises:
@@ -347,10 +351,13 @@ class GradualSumAug(Augmentation):
 
     n: int = 4
     legacy_stepwise: bool = False
+    level: int | None = None
 
     def __post_init__(self) -> None:
         check_whole(self, "n", 1)
         check_choice(self, "legacy_stepwise", (False, True))
+        if self.level is not None:
+            check_whole(self, "level", 0, self.n - 2)
 
     def sample(self, seed: tf.Tensor, shape: Shape, progress: Progress | None = None) -> Choice:
         """Draws the groups and computes the weights; see Augmentation.sample."""
@@ -358,11 +365,14 @@ class GradualSumAug(Augmentation):
             raise ValueError(
                 f"GradualSumAug(n={self.n}) changes from step to step: give the call progress=(step, total_steps)"
             )
-        members = _draw_members(f"GradualSumAug(n={self.n})", seed, shape[0], self.n)
+        members = _draw_members(f"GradualSumAug(n={self.n})", seed, shape[0], self._num_summed)
         step, total_steps = progress[:2]
         if tf.is_tensor(step) or tf.is_tensor(total_steps):
             step, total_steps = tf.cast(step, tf.float64), tf.cast(total_steps, tf.float64)
-        weights = gradual_weights(self.n, step / total_steps, self.legacy_stepwise)
+        t = step / total_steps
+        if self.level is not None:
+            t = (self.level + t) / (self.n - 1)
+        weights = gradual_weights(self.n, t, self.legacy_stepwise)[: self._num_summed]
         # Half a step is rounded up; the slack does it too where the last bit of a division says otherwise.
         units = tf.floor(tf.convert_to_tensor(weights[1:]) * 2.0**_WEIGHT_BITS + (0.5 + 2.0**-20))
         units = tf.concat([[2.0**_WEIGHT_BITS - tf.reduce_sum(units)], units], axis=0)
@@ -375,13 +385,19 @@ class GradualSumAug(Augmentation):
         return Batch(self._sum(batch.images, members, weights), self._sum(labels, members, weights))
 
     def output_shape(self, shape: Shape) -> Shape:
-        """Returns [B // n, H, W, C]."""
-        return (shape[0] // self.n, *shape[1:])
+        """Returns [B // n, H, W, C], or of a level [B // (n - level), H, W, C]."""
+        return (shape[0] // self._num_summed, *shape[1:])
+
+    @property
+    def _num_summed(self) -> int:
+        """How many images have a weight that may be above 0."""
+        return self.n - (self.level or 0)
 
     def _sum(self, values: tf.Tensor, members: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        """Sums the rows of `values` that `members` [b, n] names with `weights` [b, n], as float32."""
-        parts = [tf.cast(tf.gather(values, members[:, g]), tf.float32) for g in range(self.n)]
-        shares = [tf.reshape(weights[:, g], [-1] + [1] * (values.shape.rank - 1)) for g in range(self.n)]
+        """Sums the rows of `values` that `members` [b, m] names with `weights` [b, m], as float32."""
+        places = range(self._num_summed)
+        parts = [tf.cast(tf.gather(values, members[:, g]), tf.float32) for g in places]
+        shares = [tf.reshape(weights[:, g], [-1] + [1] * (values.shape.rank - 1)) for g in places]
         if values.dtype == tf.uint8:
             return functools.reduce(operator.add, map(operator.mul, shares, parts))
         return _within(functools.reduce(operator.add, map(rng.share_of, shares, parts)), parts)

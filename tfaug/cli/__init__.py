@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     **dict.fromkeys(("study run", "study report", "sweep"), "tfaug.cli.study"),
     "preview": "tfaug.cli.preview",
     "data augment": "tfaug.cli.data",
+    "models": "tfaug.cli.models",
     "fingerprint": "tfaug.cli.fingerprint",
 }
 

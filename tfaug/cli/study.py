@@ -87,6 +87,8 @@ def main(command: str, arguments: Sequence[str]) -> int:
     study, arm_flags = _sweep() if command == "sweep" else _study()
     if FLAGS.rows:
         return _report_rows(study)
+    if not arm_flags:
+        return _search(study, runs=command == "study run")
     return _run(study, arm_flags, shard, runs=command != "study report")
 
 
@@ -98,10 +100,16 @@ def _load(*settings: str, spec: str = "") -> Any:
 
 
 def _study() -> tuple[Any, dict[str, tuple[str, ...]]]:
-    """Returns the study that --config names, with what --set changes, and the flags of `tfaug run` of each arm."""
-    from tfaug.study import Study
+    """Returns the study that --config names, with what --set changes, and the flags of `tfaug run` of each arm; a
+    search has none."""
+    from tfaug.study import Search, Study
 
     study = _load()
+    if isinstance(study, Search):
+        for name in ("arms", "seeds", "shard"):
+            if FLAGS[name].value != FLAGS[name].default:
+                raise ConfigError(f"--{name} is a flag of a study of several runs; {FLAGS.config} is one: --set seed=1")
+        return _load(*FLAGS.set), {}
     if not isinstance(study, Study):
         raise ConfigError(f"--config is {FLAGS.config!r}, which makes no Study but a {type(study).__name__}")
     sets = tuple(f"--set={assignment}" for assignment in FLAGS.set)
@@ -177,7 +185,36 @@ def _run(study: Any, arm_flags: dict[str, tuple[str, ...]], shard: tuple[int, in
         say(f"failed: {name}: {how}")
     if failed and not any(is_finished(folder, trial) for trial in trials):
         return 1
-    results = reports.read_results(folder, study, trials)
+    _report(folder, reports.read_results(folder, study, trials), trials)
+    return 1 if failed else 0
+
+
+def _search(search: Any, runs: bool) -> int:
+    """Does what is missing of a search, where that is asked for, and reports."""
+    from tfaug import files
+    from tfaug.study import Trial, folder_name
+    from tfaug.workdir import StudyFolder, Workdir
+
+    with explained():
+        from tfaug.report import study as reports
+
+    folder = StudyFolder(pathlib.Path(FLAGS.workdir))
+    trial = Trial(type(search).__name__, search.seed, search, ())
+    workdir = Workdir(folder.run(folder_name(trial.arm), trial.seed))
+    if runs:
+        workdir.begin(search)
+        files.write_json(folder.about, {"name": search.name, "command": _command(), "costs": {}})
+        with workdir.lock():
+            search.run(workdir)
+    _report(folder, reports.read_search(workdir, search, trial), [trial])
+    return 0
+
+
+def _report(folder: Any, results: Any, trials: Sequence[Any]) -> None:
+    """Writes the report, and shows its tables."""
+    from tfaug.report import study as reports
+    from tfaug.trials import say
+
     summary = reports.write_study(folder, results, trials)
     print(reports.markdown(results, summary))
     print(f"\nreport: {folder.report}")
@@ -185,7 +222,6 @@ def _run(study: Any, arm_flags: dict[str, tuple[str, ...]], shard: tuple[int, in
         reports.fill_page(pathlib.Path(FLAGS.page), FLAGS.config, results, summary)
     if results.missing:
         say(f"not finished: {'; '.join(results.missing)}")
-    return 1 if failed else 0
 
 
 def _announce(folder: Any, study: Any, trials: Sequence[Any]) -> dict[str, Any]:

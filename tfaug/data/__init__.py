@@ -4,9 +4,10 @@ from tfaug.extras import explained
 
 with explained():
     from tfaug.data.cache import user_cache_dir
-    from tfaug.data.load import DataConfig, ImageData, load_data, load_test_set
+    from tfaug.data.load import DataConfig, ImageData, load_data, load_others, load_test_set
     from tfaug.data.sources import (
         SOURCES,
+        Augmented,
         CorruptedDigits,
         Digits,
         Folder,
@@ -21,6 +22,7 @@ with explained():
 
 __all__ = [
     "SOURCES",
+    "Augmented",
     "CorruptedDigits",
     "DataConfig",
     "Digits",
@@ -34,6 +36,7 @@ __all__ = [
     "Tfds",
     "balanced_subset",
     "load_data",
+    "load_others",
     "load_test_set",
     "read_source",
     "stratified_split",

@@ -8,10 +8,12 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from tfaug.config import ConfigError, check_range, check_whole
+from tfaug.data.sources.augmented import augment_split, check_fixed_op
 from tfaug.data.sources.base import PARTS, Parts, Source, check_source, require_parts
 from tfaug.data.sources.digits import Digits
 from tfaug.data.split import Split, balanced_subset, stratified_split
@@ -30,14 +32,19 @@ class DataConfig:
       split_seed: which examples are held out (and which form the subset), 0 or more.
       num_train_examples: 0 trains on all that are not held out, else on a class-balanced subset of that many of them.
         The held-out part does not depend on it.
+      augment_validation: an op under which the validation images are seen, drawn once with `split_seed`, as one of
+        `Augmented` (`gap`, table 5); None leaves them as they are.
     """
 
     source: Source = Digits()
     validation_fraction: float = 0.1
     split_seed: int = 0
     num_train_examples: int = 0
+    augment_validation: Any = None  # an Augmentation, but ops bring TensorFlow
 
     def __post_init__(self) -> None:
+        if self.augment_validation is not None:
+            check_fixed_op(self, "augment_validation")
         check_source(self, "source")
         check_range(self, "validation_fraction", 0.001, 0.5)
         check_whole(self, "split_seed", 0, 2**63 - 1)
@@ -124,6 +131,9 @@ def load_parts(config: DataConfig, parts: Iterable[str], cache_dir: str | os.Pat
             kept, held_out = _hold_out(whole, config)
             splits["validation"] = whole.take(held_out)
         splits["train"] = whole.take(_subset(whole, kept, config))
+    op = config.augment_validation
+    if op is not None and "validation" in splits:
+        splits["validation"] = augment_split(splits["validation"], op, config.split_seed % 2**31, "validation")
     return loaded._replace(splits={part: splits[part] for part in parts})
 
 
@@ -148,6 +158,39 @@ def load_test_set(
     if like is not None:
         _check_like(source, loaded, like)
     return loaded.splits["test"]
+
+
+def load_others(source: Source, *, cache_dir: str | os.PathLike[str] | None = None, like: ImageData) -> Split:
+    """Loads images that are in no part of some data, to train on instead.
+
+    Args:
+      source: its part `train`, or all of it where it is one part. It may be that of `like`, of whose training examples
+        those are left that `DataConfig.num_train_examples` did not take.
+      cache_dir: as in `load_data`.
+      like: data of the same image shape and classes.
+
+    Returns:
+      The images of which no equal one is in `like`.
+
+    Raises:
+      ConfigError: if the source cannot load them, they do not fit `like`, or none is left.
+    """
+    if source.one_part:
+        loaded = source.test_set(cache_dir)
+    else:
+        require_parts(source, ("train",))
+        loaded = source.load(("train",), cache_dir)
+    _check_parts(source, loaded)
+    _check_like(source, loaded, like)
+    (split,) = loaded.splits.values()
+    known = {image.tobytes() for part in (like.train, like.validation, like.test) for image in part.images}
+    kept = np.array([image.tobytes() not in known for image in split.images], bool)
+    if not kept.any():
+        raise ConfigError(
+            f"data set {source.short_name!r} has no image that is not in a part of {like.name!r} too; allowed: others, "
+            "or DataConfig(num_train_examples=...), which leaves some"
+        )
+    return split.take(np.flatnonzero(kept))
 
 
 def _check_parts(source: Source, loaded: Parts) -> None:
@@ -208,8 +251,8 @@ def _mean_and_std(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, .
 
 
 def _check_like(source: Source, loaded: Parts, like: ImageData) -> None:
-    """Refuses a test set of other images or classes than the data trained on."""
-    split = loaded.splits["test"]
+    """Refuses a set of other images or classes than the data trained on."""
+    (split,) = loaded.splits.values()
     shape = split.images.shape[1:]
     if shape != like.image_shape:
         got, allowed = f"images {list(shape)}", f"{list(like.image_shape)}"
@@ -219,7 +262,9 @@ def _check_like(source: Source, loaded: Parts, like: ImageData) -> None:
         got, allowed = f"labels up to {split.labels.max()}", f"0..{like.num_classes - 1}"
     else:
         return
-    raise ConfigError(f"test set {source.short_name!r} has {got}; allowed: {allowed}, as in {like.name!r}")
+    raise ConfigError(
+        f"{next(iter(loaded.splits))} set {source.short_name!r} has {got}; allowed: {allowed}, as in {like.name!r}"
+    )
 
 
 def _shorten(class_names: tuple[str, ...]) -> str:

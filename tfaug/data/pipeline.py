@@ -107,10 +107,10 @@ def training_batches(
         )
     steps_per_epoch = num_examples // batch_size
     images, labels = tf.constant(split.images), tf.constant(split.label_rows(num_classes))
-    order_seed, augment_seed = rng.fold_in(seed, 0), rng.fold_in(seed, 1)
+    augment_seed = augmentation_seed(seed)
 
     def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = rows_of(order_seed, epoch, labels)
+        order = rows_of(order_seed(seed), epoch, labels)
         rows = tf.reshape(order[: steps_per_epoch * batch_size], [steps_per_epoch, batch_size])
         return tf.data.Dataset.from_tensor_slices(rows).enumerate(epoch * steps_per_epoch)
 
@@ -142,6 +142,11 @@ def visit_at(seed: tf.Tensor, step: tf.Tensor, total_steps: int, steps_per_epoch
       The progress that an augmentation takes.
     """
     return Visit(step, total_steps, seed, step // steps_per_epoch, examples)
+
+
+def order_seed(seed: tf.Tensor) -> tf.Tensor:
+    """Returns the seed that `training_batches` orders with, for choosing on the device instead."""
+    return rng.fold_in(seed, 0)
 
 
 def augmentation_seed(seed: tf.Tensor) -> tf.Tensor:

@@ -13,12 +13,14 @@ from tfaug.evaluate.config import EvaluateConfig
 from tfaug.evaluate.context import Context
 from tfaug.evaluate.features import WriteFeatures
 from tfaug.evaluate.gain import Gain
+from tfaug.evaluate.last_epochs import LastEpochs
 from tfaug.evaluate.shift import Shift
 from tfaug.evaluate.under_attack import UnderAttack
 
 EVALUATORS: dict[str, type[Evaluator]] = {
     "Classification": Classification,
     "Gain": Gain,
+    "LastEpochs": LastEpochs,
     "Shift": Shift,
     "UnderAttack": UnderAttack,
     "WriteFeatures": WriteFeatures,
@@ -35,6 +37,7 @@ __all__ = [
     "EvaluateConfig",
     "Evaluator",
     "Gain",
+    "LastEpochs",
     "Shift",
     "UnderAttack",
     "WriteFeatures",

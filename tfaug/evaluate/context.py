@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from tfaug.evaluate.config import EvaluateConfig
 from tfaug.evaluate.endpoint import Endpoint
 from tfaug.evaluate.predict import find_predictions, predict_set
 from tfaug.predictions import CLEAN, MODES, Features, Predictions, array_sha256, is_of, read_features, write
+from tfaug.train.fit import forward_pass, load_weights, predict_logits
 from tfaug.workdir import Workdir
 
 if TYPE_CHECKING:
@@ -35,12 +38,14 @@ class Served:
       load: returns the network, called as `network(images, training=False)`.
       precision: in which it computes, here and there.
       sum_aug: JSON values that identify the setting of its sums.
+      epochs: of its phase by `last`, `best` and the names of those that are kept: files of weights.
     """
 
     weights_sha256: str
     load: Callable[[], Any]
     precision: str = "fp32"
     sum_aug: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    epochs: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)
 
 
 class Context:
@@ -88,6 +93,7 @@ class Context:
             _check_name("a model to attack", name, self.models)
         self._served, self._sets, self._connect, self._progress = served, dict(sets), connect, progress
         self._networks: dict[str, Any] = {}
+        self._of_epochs: dict[str, tuple[Any, Any]] = {}
         self._predictions: dict[tuple[str, str, str, str], Predictions | None] = {}
         self._made: tuple[tuple[str, str], np.ndarray] | None = None  # the images of the last attack
 
@@ -139,6 +145,35 @@ class Context:
             self._predictions[place] = self._clean(*place) if attack == CLEAN else self._under_attack(*place)
         return self._predictions[place]
 
+    def epochs(self, model: str, set_name: str) -> dict[str, Predictions]:
+        """Returns what epochs of a model's phase answer plainly about a set: `last`, `best` and those that it keeps.
+
+        They are asked on this machine, for no more than one of them is exported.
+
+        Raises:
+          ConfigError: if there is no such model or set.
+        """
+        _check_name("the model", model, self.models)
+        split, served = self.split(set_name), self._served[model]
+        found = {}
+        for epoch, weights in served.epochs.items():
+            key = {
+                "weights_file_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+                "precision": served.precision,
+                "set": set_name,
+                "images_sha256": array_sha256(split.images),
+            }
+            path = self.workdir.predictions(model, set_name, CLEAN, epoch)
+            held = find_predictions(path, key, split.labels, split.ids)
+            if held is None:
+                network, forward = self._network_of_epochs(model)
+                load_weights(network, weights)
+                logits = predict_logits(network, split.images, self.config.batch_size, forward)
+                held = Predictions(tf.nn.softmax(logits).numpy(), logits, split.labels, split.ids, key)
+                write(path, held)
+            found[epoch] = held
+        return found
+
     def features(self, model: str, set_name: str, stage: str) -> Features:
         """Returns what a stage of a model's network gives for a set, float32 [N, D...] in the order of `split`.
 
@@ -169,6 +204,13 @@ class Context:
         ]
         write(path, Features(np.concatenate(parts), split.labels, split.ids, key))
         return read_features(path)
+
+    def _network_of_epochs(self, model: str) -> tuple[Any, Any]:
+        """Returns a network into which weights of epochs are loaded, and its compiled forward pass."""
+        if model not in self._of_epochs:
+            network = self._served[model].load()
+            self._of_epochs[model] = network, forward_pass(network)
+        return self._of_epochs[model]
 
     def _part(self, set_name: str, num: int) -> np.ndarray:
         """Returns a seeded class-stratified part of a set: the places, ascending."""

@@ -7,10 +7,29 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from tfaug.config import ConfigError
+from tfaug.models.base import Model, build_model
+
 
 def num_parameters(network: tf.keras.Model) -> int:
     """Returns how many numbers are trained."""
     return sum(math.prod(variable.shape) for variable in network.trainable_variables)
+
+
+def cost_of(model: Model, image_shape: Sequence[int], num_classes: int) -> tuple[int, int]:
+    """Returns `num_parameters` and `count_flops` of a model for such images and classes.
+
+    Raises:
+      ConfigError: if there is no such network.
+    """
+    middle = [0.5] * image_shape[2]
+    try:
+        network = build_model(
+            model, image_shape=image_shape, num_classes=num_classes, mean=middle, std=middle, precision="fp32", seed=0
+        )
+    except ValueError as error:
+        raise ConfigError(f"{model!r} for images {tuple(image_shape)}: {error}") from None
+    return num_parameters(network), count_flops(network, image_shape)
 
 
 def count_flops(network: tf.keras.Model, image_shape: Sequence[int]) -> int:

@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import contextvars
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfaug import rng
 from tfaug.keras_versions import add_statistic, takes_training
 
 _NUM_ADAPT_IMAGES = 5000
 POLICIES = {"fp32": "float32", "bf16": "mixed_bfloat16"}
+_STEP_SEED: contextvars.ContextVar[tf.Tensor | None] = contextvars.ContextVar("step_seed", default=None)
+
+
+@contextlib.contextmanager
+def drawing(seed: tf.Tensor) -> Iterator[None]:
+    """Gives a seed to the layers that draw in training (dropout, Shake-Shake), for the calls made within.
+
+    Each folds its place in the network into it, so what a step draws follows from its seed alone: no state, the same
+    bits under XLA and after a restart. It reaches layers inside a Keras graph too, to which no argument can be passed.
+    In a `tf.function` it stands inside, with a seed that is an argument: what is outside is seen once, at the tracing.
+
+    Args:
+      seed: int32 [2], one of each step and replica.
+
+    Example:
+      >>> from tfaug.models import WideResNet, build_model
+      >>> model = WideResNet(10, 1, dropout=0.3)
+      >>> network = build_model(model, image_shape=(16, 16, 1), num_classes=3, mean=[0.1], std=[0.3], seed=0)
+      >>> with drawing(rng.make_seed(0)):
+      ...     logits = network(tf.zeros([2, 16, 16, 1]), training=True)
+      >>> logits.shape.as_list()
+      [2, 3]
+    """
+    token = _STEP_SEED.set(seed)
+    try:
+        yield
+    finally:
+        _STEP_SEED.reset(token)
 
 
 def infer(model: Any, images: tf.Tensor) -> tf.Tensor:
@@ -65,7 +96,7 @@ class LayerMaker:
 
     def __init__(self, precision: str, seed: int, mode: str) -> None:
         self.policy = tf.keras.mixed_precision.Policy(POLICIES[precision])
-        self._seed, self._mode, self._num_made = seed, mode, 0
+        self._seed, self._mode, self._num_made, self._num_drawing = seed, mode, 0, 0
 
     def next_seed(self) -> tuple[int, int]:
         """Returns the seed of the next layer's initial weights."""
@@ -85,11 +116,12 @@ class LayerMaker:
         bias: bool = False,
         pad_px: int | None = None,
         initializer: Any = None,
+        groups: int = 1,
     ) -> tf.keras.layers.Layer:
         """Makes a square convolution; without `pad_px` it keeps the size of the image, but for the stride."""
         pad_px = (size_px - 1) // 2 if pad_px is None else pad_px
         initializer = initializer or self._initializer()
-        return Conv(filters, size_px, stride, pad_px, bias, initializer, dtype=self.policy, name=name)
+        return Conv(filters, size_px, stride, pad_px, bias, initializer, groups, dtype=self.policy, name=name)
 
     def norm(self, name: str, momentum: float = 0.9, scale: bool = True) -> tf.keras.layers.Layer:
         """Makes a batch normalisation, by default with the constants of the papers' (PyTorch) code."""
@@ -98,6 +130,15 @@ class LayerMaker:
     def relu(self, name: str) -> tf.keras.layers.Layer:
         """Makes a rectifier."""
         return tf.keras.layers.Activation("relu", dtype=self.policy, name=name)
+
+    def next_place(self) -> int:
+        """Returns the place of the next layer that draws in training."""
+        self._num_drawing += 1
+        return self._num_drawing - 1
+
+    def dropout(self, name: str, rate: float) -> tf.keras.layers.Layer:
+        """Makes a dropout of a share of the numbers."""
+        return Dropout(rate, self.next_place(), dtype=self.policy, name=name)
 
     def dense(self, name: str, units: int, policy: Any = None) -> tf.keras.layers.Layer:
         """Makes a fully connected layer with zero bias."""
@@ -121,19 +162,28 @@ class Conv(tf.keras.layers.Layer):
       stride: step between outputs, 1 or more.
       pad_px: rows and columns of zeros on each side.
       bias: whether to add a bias, zero at first.
-      initializer: of the kernel [size_px, size_px, inputs, filters].
+      initializer: of the kernel [size_px, size_px, inputs / groups, filters].
+      groups: of channels, each of which sees its share of the inputs alone; divides inputs and filters.
     """
 
     def __init__(
-        self, filters: int, size_px: int, stride: int, pad_px: int, bias: bool, initializer: Any, **kwargs: Any
+        self,
+        filters: int,
+        size_px: int,
+        stride: int,
+        pad_px: int,
+        bias: bool,
+        initializer: Any,
+        groups: int = 1,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self._filters, self._size_px, self._stride, self._pad_px = filters, size_px, stride, pad_px
-        self._has_bias, self._initializer = bias, initializer
+        self._has_bias, self._initializer, self._groups = bias, initializer, groups
 
     def build(self, input_shape: Any) -> None:
         """Makes the variables."""
-        shape = (self._size_px, self._size_px, int(input_shape[-1]), self._filters)
+        shape = (self._size_px, self._size_px, int(input_shape[-1]) // self._groups, self._filters)
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer=self._initializer)
         self.bias = None
         if self._has_bias:
@@ -193,6 +243,53 @@ class Norm(tf.keras.layers.Layer):
             self.moving_mean.assign(mean)
             self.moving_variance.assign(variance)
         return outputs
+
+
+class Drawing(tf.keras.layers.Layer):
+    """A layer that draws in training, by the seed that `drawing` gives.
+
+    Args:
+      place: a number of its own in the network.
+    """
+
+    def __init__(self, place: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._place = place
+
+    def seed(self) -> tf.Tensor:
+        """Returns the layer's seed of this step, int32 [2]."""
+        seed = _STEP_SEED.get()
+        if seed is None:
+            raise ValueError(
+                f"the layer {self.name!r} draws in training and has no seed; allowed: network(images, training=True) "
+                "within tfaug.models.drawing(seed)"
+            )
+        return rng.fold_in(seed, self._place)
+
+
+class Dropout(Drawing):
+    """Sets a share of the numbers to 0 in training and scales up the rest.
+
+    Args:
+      rate: the share, 0 <= rate < 1; 0 draws nothing.
+      place: see `Drawing`.
+      over: axes along which a draw is shared, such as (1, 2) for whole maps.
+
+    Source: Srivastava et al. 2014, section 4, scaled in training instead of testing.
+    """
+
+    def __init__(self, rate: float, place: int, over: Sequence[int] = (), **kwargs: Any) -> None:
+        super().__init__(place, **kwargs)
+        self._rate, self._over = rate, tuple(over)
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Returns numbers of the same shape and type."""
+        if not training or not self._rate:
+            return inputs
+        sizes = tf.unstack(tf.shape(inputs))
+        shape = [1 if axis in self._over else size for axis, size in enumerate(sizes)]
+        kept = rng.uniform(self.seed(), shape) >= self._rate
+        return tf.where(kept, inputs * (1 / (1 - self._rate)), tf.zeros([], inputs.dtype))
 
 
 class Chain(tf.keras.layers.Layer):

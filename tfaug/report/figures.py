@@ -118,12 +118,20 @@ def png(draw: Callable[[Axes], None], size_px: tuple[int, int], scale: float = 1
         return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def draw_curves(histories: Sequence[History], kind: str) -> Callable[[Axes], None]:
-    """Returns a drawing of one model's phases end to end, `kind` being loss, accuracy or learning_rate."""
+# What a drawing of a history shows: the columns, each with its colour and label.
+CURVES: dict[str, dict[str, tuple[str, str]]] = {
+    "loss": {"loss": ("train", "training"), "val_loss": ("validation", "validation")},
+    "accuracy": {"accuracy": ("train", "training"), "val_accuracy": ("validation", "validation")},
+    "learning_rate": {"learning_rate": ("rate", "")},
+    "weight_norm": {"weight_norm": ("rate", "")},
+    "risk": {"clean_loss": ("validation", "clean"), "augmented_loss": ("train", "augmented")},
+}
 
-    columns = {kind: ("train", "training"), f"val_{kind}": ("validation", "validation")}
-    if kind == "learning_rate":
-        columns = {kind: ("rate", "")}
+
+def draw_curves(histories: Sequence[History], kind: str) -> Callable[[Axes], None]:
+    """Returns a drawing of one model's phases end to end, `kind` being one of `CURVES`."""
+
+    columns = CURVES[kind]
     num_epochs = sum(history.num_epochs for history in histories)
     marker = "o" if num_epochs <= 40 else ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -93,14 +94,27 @@ def render_page(run: Run, summary: Mapping[str, Any]) -> str:
     )
 
 
+# What older folders, or phases that do not measure it, lack.
+_OPTIONAL = ("weight_norm", "risk")
+
+
 def _curves(run: Run) -> list[dict[str, Any]]:
     """Draws loss, accuracy and learning rate of each training."""
-    titles = {"loss": "Loss", "accuracy": "Accuracy", "learning_rate": "Learning rate"}
+    titles = {
+        "loss": "Loss",
+        "accuracy": "Accuracy",
+        "learning_rate": "Learning rate",
+        "weight_norm": "Norm of the weights",
+        "risk": "Cross-entropy on training images",
+    }
     blocks = []
     for name, histories in training_phases(run):
         total = sum(history.num_epochs for history in histories)
         charts = []
         for kind, title in titles.items():
+            drawn = [value for each in histories for column in figures.CURVES[kind] for value in each.columns[column]]
+            if kind in _OPTIONAL and not any(map(math.isfinite, drawn)):
+                continue
             alt = f"{title} of {name} over {total} epochs. {_ends(histories, kind)}"
             drawing = figures.svg(figures.draw_curves(histories, kind), f"curves-{name}-{kind.replace('_', '-')}", alt)
             charts.append({"title": title, "svg": Markup(drawing)})
@@ -113,10 +127,10 @@ def _ends(histories: Sequence[History], kind: str) -> str:
     sentences = []
     for history in histories:
         parts = []
-        for column, title in ((kind, "training"), (f"val_{kind}", "validation")):
+        for column, (_, title) in figures.CURVES[kind].items():
             values = history.columns.get(column)
             if values is not None and values[-1] == values[-1]:
-                parts.append(f"{values[-1]:.4g}" if kind == "learning_rate" else f"{title} {values[-1]:.4g}")
+                parts.append(f"{title} {values[-1]:.4g}".strip())
         if parts:
             sentences.append(f"Phase {history.phase} ends at {', '.join(parts)}.")
     return " ".join(sentences)

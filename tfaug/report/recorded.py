@@ -10,6 +10,8 @@ from tfaug.workdir import Row
 
 # Metrics of a training as a whole, in rows that have its name and no set, attack or mode.
 OF_TRAINING = ("num_parameters", "images_per_second")
+# Metrics of the end of a phase, in rows that have TRAINING/PHASE and no set, attack or mode.
+OF_PHASE = ("epochs", "weight_norm", "clean_loss", "augmented_loss")
 # The images on which the test-time views are compared.
 VALIDATION = "validation"
 
@@ -27,13 +29,18 @@ def recorded_rows(
       timings: seconds by stage.
 
     Yields:
-      `num_parameters` and `images_per_second` of trainings; `accuracy`, `nll`, `gain` and `passes` of views, on the set
-      `validation`, in modes such as `sum_aug n=8 a=0.667`; `seconds` with the stage as their mode, and that of all.
+      `num_parameters` and `images_per_second` of trainings; of their phases, called `TRAINING/PHASE`, the `epochs` made
+      and, of the epoch that is kept, `weight_norm` and, if measured, `clean_loss` and `augmented_loss`; `accuracy`,
+      `nll`, `gain` and `passes` of views, on the set `validation`, in modes such as `sum_aug n=8 a=0.667`; `seconds`
+      with the stage as their mode, and that of all.
     """
     for training, result in results.items():
         for metric in OF_TRAINING:
             if result.get(metric) is not None:
                 yield Row(training, "", "", "", metric, float(result[metric]))
+        for phase in result.get("phases", ()):
+            for metric, value in {"epochs": phase["epochs"], **phase.get("measured", {})}.items():
+                yield Row(f"{training}/{phase['name']}", "", "", "", metric, float(value))
     for model, held in test_time.items():
         for view in held["views"]:
             place, num = (model, VALIDATION, CLEAN, view_mode(view)), int(held["num_examples"])

@@ -22,7 +22,7 @@ from tfaug.config import ConfigError, differences, fingerprint, to_dict
 from tfaug.report import figures
 from tfaug.report.recorded import OF_TRAINING, recorded_rows
 from tfaug.report.text import duration
-from tfaug.study import UNITS, Column, Figure, Study, Table, Trial, folder_name
+from tfaug.study import UNITS, Column, Figure, Histogram, Search, Study, Table, Trial, folder_name
 from tfaug.workdir import Row, StudyFolder, Workdir, read_rows, write_rows
 
 if TYPE_CHECKING:  # for the report needs no TensorFlow
@@ -43,7 +43,7 @@ class Results:
       missing: the names of the runs that are not finished.
     """
 
-    study: Study
+    study: Study | Search
     rows: tuple[Row, ...]
     missing: tuple[str, ...] = ()
 
@@ -70,7 +70,7 @@ class Results:
 
 def _model(column: Column, experiment: Any) -> str:
     """Returns the exported model that a column means: of a training's name, that of its last phase."""
-    if column.metric == "seconds":
+    if column.metric == "seconds" or experiment is None:
         return column.model
     if column.metric in OF_TRAINING:
         return column.model or experiment.trainings[-1].name
@@ -98,6 +98,26 @@ def read_results(folder: StudyFolder, study: Study, trials: Sequence[Trial]) -> 
     return Results(study, tuple(rows), tuple(missing))
 
 
+def read_search(workdir: Workdir, search: Search, trial: Trial) -> Results:
+    """Reads the rows of what is done of a search.
+
+    Args:
+      workdir: where it is done.
+      search: which.
+      trial: under whose name its seconds stand.
+
+    Raises:
+      ConfigError: if nothing is.
+    """
+    rows = search.rows(workdir)
+    if not rows:
+        raise ConfigError(f"{workdir.path} holds nothing of this study; run `tfaug study run` first")
+    missing = () if {row.arm for row in rows} == set(search.arms) else (trial.name,)
+    timings = files.read_json(workdir.timings) if workdir.timings.exists() else {}
+    seconds = [dataclasses.replace(row, arm=trial.arm, seed=trial.seed) for row in recorded_rows({}, {}, timings)]
+    return Results(search, (*rows, *seconds), missing)
+
+
 def read_all_rows(workdir: Workdir, experiment: Experiment) -> list[Row]:
     """Returns the rows of the evaluators and those of what else the run has recorded."""
 
@@ -110,7 +130,7 @@ def read_all_rows(workdir: Workdir, experiment: Experiment) -> list[Row]:
     return [*read_rows(workdir.rows), *recorded_rows(results, views, timings)]
 
 
-def read_collected(path: pathlib.Path, study: Study) -> Results:
+def read_collected(path: pathlib.Path, study: Study | Search) -> Results:
     """Reads the rows of a study that were collected earlier.
 
     Raises:
@@ -201,7 +221,7 @@ def summarize(results: Results) -> dict[str, Any]:
     return {"name": study.name, "arms": arms, "differences": compared, "missing": list(results.missing)}
 
 
-def _arms(part: Table | Figure, study: Study) -> list[str]:
+def _arms(part: Table | Figure, study: Study | Search) -> list[str]:
     return list(part.arms) or list(study.arms)
 
 
@@ -227,7 +247,8 @@ def write_study(folder: StudyFolder, results: Results, trials: Sequence[Trial]) 
     page = render_study(folder, results, summary, trials)
     with files.atomic_file(folder.report) as partial:
         partial.write_text(page, encoding="utf-8")
-    write_hparams(folder, results, trials)
+    if isinstance(results.study, Study):
+        write_hparams(folder, results, trials)
     return summary
 
 
@@ -241,6 +262,7 @@ def render_study(folder: StudyFolder, results: Results, summary: Mapping[str, An
         lstrip_blocks=True,
     )
     study = results.study
+    drawn: Sequence[Figure | Histogram] = study.figures
     about = files.read_json(folder.about) if folder.about.exists() else {}
     return environment.get_template("study.html.j2").render(
         study=study,
@@ -248,10 +270,10 @@ def render_study(folder: StudyFolder, results: Results, summary: Mapping[str, An
         colors=figures.COLORS,
         num_trials=len(trials),
         tables=[_table(table, study, summary) for table in study.tables],
-        figures=[_figure(figure, results, index) for index, figure in enumerate(study.figures)],
+        figures=[_figure(figure, results, index) for index, figure in enumerate(drawn)],
         everything=_everything(results),
         command=about.get("command", ""),
-        arms=_about_arms(study, trials, about.get("costs", {}), folder),
+        arms=_about_arms(study, trials, about.get("costs", {}), folder) if isinstance(study, Study) else [],
         runs=_runs(folder, results, trials),
         versions=_versions(folder, trials),
     )
@@ -279,7 +301,7 @@ class _Cell(NamedTuple):
     value: float | None
 
 
-def _table(table: Table, study: Study, summary: Mapping[str, Any]) -> dict[str, Any]:
+def _table(table: Table, study: Study | Search, summary: Mapping[str, Any]) -> dict[str, Any]:
     """Lays a table out: its groups of columns, and the cells of each arm."""
     paper = {(each.arm, each.column): each for each in study.paper}
     arms = _arms(table, study)
@@ -287,11 +309,12 @@ def _table(table: Table, study: Study, summary: Mapping[str, Any]) -> dict[str, 
     lines: dict[str, list[_Cell]] = {arm: [] for arm in arms}
     for column in table.columns:
         has_paper = any((arm, column.name) in paper for arm in arms)
-        heads = ["mean ± sd", *(["paper"] if has_paper else []), *([f"minus {table.against}"] if table.against else [])]
+        ours = "ours" if isinstance(study, Search) else "mean ± sd"
+        heads = [ours, *(["paper"] if has_paper else []), *([f"minus {table.against}"] if table.against else [])]
         groups.append({"title": column.heading, "heads": heads})
         for arm in arms:
             found = summary["arms"][arm].get(column.name)
-            count = f"n = {found['n']}" if found else ""
+            count = f"n = {found['n']}" if found and isinstance(study, Study) else ""
             ends = _ends(found, column)
             lines[arm].append(_Cell(mean_and_sd(found, column), ", ".join(filter(None, (ends, count))), _mean(found)))
             if has_paper:
@@ -397,8 +420,10 @@ def _versions(folder: StudyFolder, trials: Sequence[Trial]) -> list[tuple[str, l
 # -- figures -------------------------------------------------------------------------------------------------------
 
 
-def _figure(figure: Figure, results: Results, index: int) -> dict[str, Any]:
+def _figure(figure: Figure | Histogram, results: Results, index: int) -> dict[str, Any]:
     """Draws a figure, and writes the numbers in it as CSV."""
+    if isinstance(figure, Histogram):
+        return _histogram(figure, results, index)
     arms = _arms(figure, results.study)
     y = results.values(figure.y)
     x = None if figure.x is None else results.values(figure.x)
@@ -417,6 +442,26 @@ def _figure(figure: Figure, results: Results, index: int) -> dict[str, Any]:
         alt = f"{figure.y.heading} over {figure.x.heading}, a dot a run."
         drawing = figures.svg(_draw_scatter(arms, x, y, figure.x, figure.y), f"study-{index}", alt, (640, 420))
     data = "data:text/csv;charset=utf-8," + urllib.parse.quote(text.getvalue())
+    return {"title": figure.title, "svg": Markup(drawing), "csv": data, "file": f"figure_{index + 1}.csv"}
+
+
+def _histogram(figure: Histogram, results: Results, index: int) -> dict[str, Any]:
+    """Draws how a number is spread, and writes its shares as CSV."""
+    prefix = f"{figure.metric}_share_"
+    bins = [row for row in results.rows if row.arm == figure.arm and row.metric.startswith(prefix)]
+    lines = ["low,high,share", *(f"{row.low!r},{row.high!r},{row.value!r}" for row in bins)]
+    title = figure.metric.replace("_", " ")
+
+    def draw(axes: Axes) -> None:
+        for row in bins:
+            low, high = row.low or 0.0, row.high or 0.0
+            axes.bar(low, 100 * row.value, high - low, align="edge", color=figures.COLORS["plain"])
+        axes.set_xlabel(title)
+        axes.set_ylabel("share, %")
+
+    ends = f" from {bins[0].low:.4g} to {bins[-1].high:.4g}" if bins else ": not measured yet"
+    drawing = figures.svg(draw, f"study-{index}", f"{figure.title}{ends}.", (640, 250))
+    data = "data:text/csv;charset=utf-8," + urllib.parse.quote("\n".join(lines) + "\n")
     return {"title": figure.title, "svg": Markup(drawing), "csv": data, "file": f"figure_{index + 1}.csv"}
 
 
@@ -478,14 +523,17 @@ def _draw_scatter(
 
 
 def markdown(results: Results, summary: Mapping[str, Any]) -> str:
-    """Returns the tables of a study as Markdown: a line a number, a column an arm, mean ± sd."""
+    """Returns the tables of a study as Markdown: a line a number, a column an arm, mean ± sd; of a search its value and
+    the paper's."""
     parts = []
+    printed = results.study.paper if isinstance(results.study, Search) else ()
+    paper = {(each.arm, each.column): each.value for each in printed}
     for table in results.study.tables:
         arms = _arms(table, results.study)
         counts = {arm: {found["n"] for found in summary["arms"][arm].values()} for arm in arms}
-        heads = [
-            f"{_code(arm)}, n = {' to '.join(map(str, sorted({min(c), max(c)})))}" for arm, c in counts.items() if c
-        ]
+        spans = {arm: " to ".join(map(str, sorted({min(c), max(c)}))) for arm, c in counts.items() if c}
+        many = isinstance(results.study, Study)
+        heads = [f"{_code(arm)}, n = {span}" if many else _code(arm) for arm, span in spans.items()]
         arms = [arm for arm in arms if counts[arm]]
         lines = [f"| {table.title} | " + " | ".join(heads) + " |", "| --- |" + " --- |" * len(arms)]
         for column in table.columns:
@@ -494,8 +542,12 @@ def markdown(results: Results, summary: Mapping[str, Any]) -> str:
             for place, arm in enumerate(arms):
                 if gap := compared.get(arm, {}).get(column.name):
                     cells[place] += f" ({shown(gap['difference'], column, sign=True)}: {_ends(gap, column, sign=True)})"
+                if (arm, column.name) in paper:
+                    cells[place] += f" [{paper[arm, column.name]:.{column.digits}f}]"
             if any(cells):
                 lines.append(f"| {column.heading} | " + " | ".join(cells) + " |")
+        if any(arm in arms and column in {each.name for each in table.columns} for arm, column in paper):
+            lines += ["", "In square brackets: the paper."]
         if table.against:
             note = f"In brackets: minus `{table.against}`, and the 95 % interval of that, paired by seed."
             lines += ["", note]

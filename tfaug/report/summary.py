@@ -9,13 +9,13 @@ from typing import Any
 from tfaug import metrics
 from tfaug.predictions import CLEAN, MODES
 from tfaug.report.read import Run
-from tfaug.report.recorded import OF_TRAINING, VALIDATION
+from tfaug.report.recorded import OF_PHASE, OF_TRAINING, VALIDATION
 from tfaug.workdir import Row
 
 # What the tables of the page are made of; rows of other metrics stand in tables of their own.
 _TABLED = {
     *("accuracy", "nll", "ece", "brier", "gain", "plain_accuracy", "gap", "gap_is_paired", "clean_accuracy"),
-    *(*OF_TRAINING, "passes", "seconds"),
+    *(*OF_TRAINING, *OF_PHASE, "passes", "seconds"),
 }
 
 

@@ -63,6 +63,9 @@ class EpochRecorder(tf.keras.callbacks.Callback):
       stop: ends the phase; None for the last epoch alone.
       num_finished: epochs finished before this process started; later rows of an older history are dropped.
       on_epoch: called with the epoch's seconds, for the run's own book-keeping.
+      follow: given the history, sets the learning rate by it; called after every epoch.
+      measure: returns what else is to be written of an epoch, by its field.
+      num_kept: of how many of the last epochs the weights are kept.
     """
 
     def __init__(
@@ -73,8 +76,12 @@ class EpochRecorder(tf.keras.callbacks.Callback):
         stop: Stop | None,
         num_finished: int,
         on_epoch: Callable[[float], None] | None = None,
+        follow: Callable[[Sequence[Mapping[str, float]]], None] = lambda history: None,
+        measure: Callable[[], dict[str, float]] = dict,
+        num_kept: int = 0,
     ):
         super().__init__()
+        self.follow, self.measure, self.num_kept = follow, measure, num_kept
         self.folder, self.state, self.save_weights = folder, state, save_weights
         self.stop, self.on_epoch = stop, on_epoch
         self.rows = [row for row in folder.read_history() if int(row["epoch"]) <= num_finished]
@@ -85,24 +92,26 @@ class EpochRecorder(tf.keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         seconds = time.perf_counter() - self._started
+        logs = {} if logs is None else logs
+        logs.update(self.measure())  # for TensorBoard too
         optimizer = self.model.optimizer
-        values = {
-            **(logs or {}),
-            "epoch": epoch + 1,
-            "step": int(optimizer.iterations.numpy()),
-            "learning_rate": rate_of(optimizer),
-            "seconds": seconds,
-        }
+        values = {**logs, "epoch": epoch + 1, "step": int(optimizer.iterations.numpy()), "seconds": seconds}
+        self.follow(numbers([*self.rows, written(values)]))
+        values["learning_rate"] = rate_of(optimizer)
         best = max((float(row["val_accuracy"]) for row in self.rows), default=-1.0)
         if values["val_accuracy"] > best:
             # Before the history says so: a process that dies in between does the epoch again.
             self.save_weights(self.folder.weights("best"))
-        self.rows.append({field: str(values.get(field, "")) for field in HISTORY_FIELDS})
+        if self.num_kept:
+            self.save_weights(self.folder.weights(f"epoch_{epoch + 1:04d}"))
+        self.rows.append(written(values))
         self.folder.write_history(self.rows)
         with files.atomic_directory(self.folder.checkpoint(epoch + 1)) as partial:
             self.state.write(partial)
         for old in self.folder.checkpoints()[:-2]:
             files.remove_directory(self.folder.checkpoint(old))
+        for name in self.folder.epochs()[: -self.num_kept or None]:
+            self.folder.weights(name).unlink()
         if self.on_epoch is not None:
             self.on_epoch(seconds)
         if ends(self.stop, self.rows):
@@ -111,7 +120,17 @@ class EpochRecorder(tf.keras.callbacks.Callback):
 
 def ends(stop: Stop | None, rows: Sequence[Mapping[str, str]]) -> bool:
     """Tells whether a phase with these rows of history ends here, before its last epoch."""
-    return stop is not None and stop.ends([{key: float(value) for key, value in row.items()} for row in rows])
+    return stop is not None and stop.ends(numbers(rows))
+
+
+def written(values: Mapping[str, Any]) -> dict[str, str]:
+    """Returns a row of history as the file holds it; what decides goes by that, in the next process too."""
+    return {field: str(values.get(field, "")) for field in HISTORY_FIELDS}
+
+
+def numbers(rows: Sequence[Mapping[str, str]]) -> list[dict[str, float]]:
+    """Returns rows of history as numbers, without what is not there."""
+    return [{key: float(value) for key, value in row.items() if value} for row in rows]
 
 
 class Pace(tf.keras.callbacks.Callback):

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfaug.config import check_range, check_whole
 from tfaug.keras_versions import OPTIMIZER_SETTINGS, momentum_of
+from tfaug.schedules import Progress, Schedule, check_scheduled, value_at
 
 # The quintic whose iteration brings singular values of 0..1 near 1 (Jordan 2024).
 _QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -21,18 +22,23 @@ class SGD:
     So a gradient keeps the rate of its own step, where PyTorch takes all of them at the rate of the newest.
 
     Attributes:
-      momentum: 0..1.
+      momentum: 0..1, or a schedule that stays there and runs over the phase.
       nesterov: whether the step is `momentum m - rate g`, with the new m.
     """
 
-    momentum: float = 0.9
+    momentum: float | Schedule = 0.9
     nesterov: bool = True
 
     def __post_init__(self) -> None:
-        check_range(self, "momentum", 0, 1)
+        check_scheduled(self, "momentum", 0, 1)
 
     def make(self, rate: Any) -> tf.keras.optimizers.Optimizer:
-        """Returns the Keras optimizer for a learning rate, a number or a Keras schedule."""
+        """Returns the Keras optimizer for a learning rate, a number or a Keras schedule.
+
+        Where the momentum is scheduled, the rate has the attribute `total_steps`, as `tfaug.train.fit.PhaseRate`.
+        """
+        if not isinstance(self.momentum, (int, float)):
+            return ScheduledSGD(self, rate)
         return tf.keras.optimizers.SGD(rate, self.momentum, self.nesterov, **OPTIMIZER_SETTINGS)
 
 
@@ -86,6 +92,25 @@ class Muon:
 
 Optimizer: TypeAlias = SGD | Muon
 OPTIMIZERS: dict[str, type[Optimizer]] = {"Muon": Muon, "SGD": SGD}
+
+
+class ScheduledSGD(tf.keras.optimizers.SGD):
+    """Takes the steps of `SGD` with a momentum that is scheduled; a Keras SGD but for the update."""
+
+    def __init__(self, settings: SGD, rate: Any):
+        # Any momentum above 0 makes Keras create the momenta.
+        super().__init__(rate, 0.5, name="scheduled_sgd", **OPTIMIZER_SETTINGS)
+        self._settings, self._total_steps = settings, rate.total_steps
+
+    def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: Any = None) -> None:
+        """Takes one step; see `MuonOptimizer.update_step`."""
+        progress = Progress(tf.convert_to_tensor(self.iterations), self._total_steps)
+        momentum = tf.cast(value_at(self._settings, "momentum", progress), tf.float32)
+        rate = tf.cast(self.learning_rate if learning_rate is None else learning_rate, tf.float32)
+        m, step = momentum_of(self, variable), rate * tf.cast(gradient, tf.float32)
+        m.assign(momentum * m - step)
+        change = momentum * m - step if self._settings.nesterov else tf.convert_to_tensor(m)
+        variable.assign(tf.convert_to_tensor(variable) + change)
 
 
 class MuonOptimizer(tf.keras.optimizers.SGD):

@@ -21,12 +21,16 @@ class State:
     Args:
       network: with its variables.
       optimizer: built for them.
+      average: variables of the average of the weights; none without one.
     """
 
-    def __init__(self, network: tf.keras.Model, optimizer: Any):
+    def __init__(self, network: tf.keras.Model, optimizer: Any, average: Sequence[tf.Variable] = ()):
         # By their variables: the network itself would not lead to all of them in Keras 3.
-        self._variables = [*tf_variables(network), *tf_variables(optimizer)]
-        self._checkpoint = tf.train.Checkpoint(network=tf_variables(network), optimizer=tf_variables(optimizer))
+        parts = {"network": tf_variables(network), "optimizer": tf_variables(optimizer)}
+        if average:
+            parts["average"] = list(average)
+        self._variables = [variable for part in parts.values() for variable in part]
+        self._checkpoint = tf.train.Checkpoint(**parts)
 
     def snapshot(self) -> list[np.ndarray]:
         """Returns a copy of everything, in memory."""

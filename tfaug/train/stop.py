@@ -12,6 +12,11 @@ from tfaug.config import check_range, check_whole
 class Stop:
     """Gives a rule its contract. The rule itself is a frozen dataclass."""
 
+    @property
+    def earliest(self) -> int:
+        """After how many epochs it can end a phase at the earliest; a phase of no more epochs refuses it."""
+        return 0
+
     def ends(self, history: Sequence[Mapping[str, float]]) -> bool:
         """Tells whether the phase ends after the epochs that lie behind it.
 
@@ -32,6 +37,11 @@ class _Patience(Stop):
     def __post_init__(self) -> None:
         check_whole(self, "patience", 1)
         check_range(self, "min_delta", 0)
+
+    @property
+    def earliest(self) -> int:
+        """The first epoch is always the lowest so far, and `patience` follow."""
+        return self.patience + 1
 
     def ends(self, history: Sequence[Mapping[str, float]]) -> bool:
         """Tells whether the last `patience` epochs brought no loss lower by `min_delta`; see `Stop.ends`."""

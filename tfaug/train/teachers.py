@@ -83,3 +83,12 @@ def _check_text(owner: Teacher, name: str) -> None:
     value = getattr(owner, name)
     if not isinstance(value, str) or not value:
         raise ConfigError(f"{type(owner).__name__}.{name} is {value!r}; allowed: a text")
+
+
+def check_teacher(owner: object, kind: type[Teacher] = Teacher, why: str = "") -> None:
+    """Raises a ConfigError if the field `teacher` of a method is neither a name nor a teacher of a kind."""
+    teacher = getattr(owner, "teacher")  # noqa: B009
+    if not isinstance(teacher, (str, kind)) or not teacher:
+        raise ConfigError(
+            f"{type(owner).__name__}.teacher is {teacher!r}{why}; allowed: the name of a training, FromWorkdir(PATH)"
+        )

@@ -117,6 +117,16 @@ def _training(rows: Rows) -> str:
     return _markdown(lines)
 
 
+def _ordering(rows: Rows) -> str:
+    """Returns milliseconds a step, in plain steps, and over as many as it has batches."""
+    lines = [["", "ms a step (lowest to highest)", "plain steps", "over K + 1 plain steps (lowest to highest)"]]
+    for row in rows:
+        step = _spread([1e3 * row[key] for key in ("seconds", "min_seconds", "max_seconds")], digits=1)
+        ratio = _spread([row["ratio_to_separate"], row["min_ratio"], row["max_ratio"]], digits=2)
+        lines.append([row["name"], step, f"{row['steps']:.1f}", ratio])
+    return _markdown(lines)
+
+
 def _operations(rows: Rows) -> str:
     """Returns the time of each operation, and what it moves and computes at the largest size."""
     sizes = _sizes(rows)
@@ -159,6 +169,7 @@ def _parts(rows: Rows) -> str:
 _TABLES: dict[str, dict[str, Callable[[Rows], str]]] = {
     "augment": {"speed": _speed, "rand-augment": _rand_augment, "mixing": _mixing},
     "training": {"training": _training},
+    "ordering": {"ordering": _ordering},
     "ops": {"operations": _operations, "parts": _parts},
 }
 NAMES = tuple(name for command, makers in _TABLES.items() for name in (f"{command}-measured", *makers))

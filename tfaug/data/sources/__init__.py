@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from tfaug.config import ConfigError
+from tfaug.data.sources.augmented import Augmented
 from tfaug.data.sources.base import PARTS, Parts, Source
 from tfaug.data.sources.digits import CorruptedDigits, Digits
 from tfaug.data.sources.folder import Folder
@@ -19,6 +20,7 @@ from tfaug.expressions import read_value
 __all__ = [
     "PARTS",
     "SOURCES",
+    "Augmented",
     "CorruptedDigits",
     "Digits",
     "Folder",
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 SOURCES: dict[str, type[Source]] = {
+    "Augmented": Augmented,
     "CorruptedDigits": CorruptedDigits,
     "Digits": Digits,
     "Folder": Folder,
@@ -87,7 +90,12 @@ def _read(text: str) -> Source:
     if text.startswith(("/", "./", "../", "~")):
         raise ConfigError(f"data set {text!r}: there is no such folder; allowed: {_ALLOWED}")
     if re.match(r"\s*[\w.]+\s*\(", text):
-        source = read_value(text, SOURCES, "source")
+        classes: dict[str, type] = dict(SOURCES)
+        if "Augmented" in text:  # its op; ops bring TensorFlow
+            from tfaug.augment import AUGMENTATIONS
+
+            classes |= AUGMENTATIONS
+        source = read_value(text, classes, "source")
         if not isinstance(source, Source):
             raise ConfigError(f"data set {text!r} is no source; allowed: {_ALLOWED}")
         return source

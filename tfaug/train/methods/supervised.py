@@ -6,15 +6,13 @@ import dataclasses
 
 import tensorflow as tf
 
-from tfaug.train.methods.base import Answers, LossFunction, Method
+from tfaug.train.methods.base import Lesson, LossFunction, Method
 
 
 @dataclasses.dataclass(frozen=True)
 class Supervised(Method):
     """Learns from the labels alone, by the loss of the phase."""
 
-    def losses(
-        self, loss: LossFunction, images: tf.Tensor, labels: tf.Tensor, logits: tf.Tensor, teacher: Answers | None
-    ) -> tf.Tensor:
+    def losses(self, loss: LossFunction, lesson: Lesson) -> tf.Tensor:
         """Returns the loss of each row; see `Method.losses`."""
-        return loss(labels, logits)
+        return loss(lesson.labels, lesson.logits)
