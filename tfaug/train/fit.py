@@ -163,7 +163,6 @@ def _train_phase(
     run: TrainingRun, network: StagedModel, phase: Phase, schedule: Schedule, index: int, folder: PhaseFolder
 ) -> None:
     """Trains one phase to its end and publishes its weights."""
-    num_replicas = run.strategy.num_replicas_in_sync
     steps_per_epoch = len(run.data.train.images) // phase.num_drawn
     seed = rng.fold_in(run.seed, index)
     augment = batch_function(phase)
@@ -194,33 +193,7 @@ def _train_phase(
             norm = float(tf.linalg.global_norm([tf.convert_to_tensor(w) for w in network.trainable_variables]))
             return {"weight_norm": norm, **(risks.measure(int(learner.optimizer.iterations.numpy())) if risks else {})}
 
-    loader = None
-    if isinstance(phase.order, ScoringOrder):
-        learner.loader = loader = DataLoader(
-            phase.order,
-            learner,
-            run.data.train,
-            run.data.validation,
-            run.data.num_classes,
-            order_seed(seed),
-            phase.num_drawn,
-            run.strategy,
-        )
-        batches = loader.placeholders(num_finished, phase.epochs)
-    else:
-        batches = training_batches(
-            run.data.train,
-            num_classes=run.data.num_classes,
-            batch_size=phase.num_drawn,
-            seed=seed,
-            first_epoch=num_finished,
-            num_epochs=phase.epochs,
-            augment=on_host,
-            num_replicas=num_replicas,
-            with_examples=on_host is None or answers is not None,
-            rows_of=phase.order.rows,
-        )
-
+    batches, callbacks = _feed(run, phase, learner, seed, num_finished, on_host)
     if num_finished:
         state.read(folder.checkpoint(num_finished))
     recorder = EpochRecorder(
@@ -240,7 +213,7 @@ def _train_phase(
             callbacks=[
                 StopOnNonFinite(phase.name),
                 *([] if average is None else [KeepAverage(average)]),
-                *([] if loader is None else [BeginEpoch(loader)]),
+                *callbacks,
                 recorder,
                 *([] if run.on_pace is None else [Pace(phase.name, run.on_pace)]),
                 tf.keras.callbacks.TensorBoard(str(board), write_graph=False, profile_batch=0),
@@ -248,6 +221,39 @@ def _train_phase(
             ],
         )
     save(folder.weights("last"))
+
+
+def _feed(
+    run: TrainingRun, phase: Phase, learner: Learner, seed: tf.Tensor, first_epoch: int, on_host: BatchFunction | None
+) -> tuple[tf.data.Dataset, list[tf.keras.callbacks.Callback]]:
+    """Returns the batches from `first_epoch` on, or what stands for them where the order asks the network for them
+    within the step; and the callbacks that this needs."""
+    if isinstance(phase.order, ScoringOrder):
+        loader = DataLoader(
+            phase.order,
+            learner,
+            run.data.train,
+            run.data.validation,
+            run.data.num_classes,
+            order_seed(seed),
+            phase.num_drawn,
+            run.strategy,
+        )
+        learner.loader = loader
+        return loader.placeholders(first_epoch, phase.epochs), [BeginEpoch(loader)]
+    batches = training_batches(
+        run.data.train,
+        num_classes=run.data.num_classes,
+        batch_size=phase.num_drawn,
+        seed=seed,
+        first_epoch=first_epoch,
+        num_epochs=phase.epochs,
+        augment=on_host,
+        num_replicas=run.strategy.num_replicas_in_sync,
+        with_examples=on_host is None or learner.answers is not None,
+        rows_of=phase.order.rows,
+    )
+    return batches, []
 
 
 def make_learner(
