@@ -294,3 +294,31 @@ def gap_splits(scale: str = "small") -> Study:
         tables=(Table("Accuracy", (*_MEDIAN, *_CHOSEN, *on_augmented), against="split_400"),),
         note="The names have the epochs of 450 with RandAugment; here as many shares of the epochs of this scale.",
     )
+
+
+def gap_lengths(scale: str = "small") -> Study:
+    """Trains with RandAugment for longer and longer, and tests on images under RandAugment.
+
+    Command: TFDS_DATA_DIR=... tfaug study run --config=experiments.refine:gap_lengths --workdir=build/gap_lengths
+
+    Source: `gap`, table 7 and appendix C (100 to 1,000 epochs).
+    """
+    make = _Arms(scale)
+    op, first = RandAugment(n=2, m=20), make.size.epochs[0]
+    augmented = (TestSet("augmented", Augmented(Tfds("cifar10"), op)),)
+    arms = {
+        f"length_{length}": make.arm(make.train(op, epochs=round(first * length / 400)), test_sets=augmented)
+        for length in (100, 200, 400, 700, 1000)
+    }
+    on_augmented = Column("augmented_accuracy", "images under RandAugment", set="augmented")
+    return Study(
+        name=f"Lengths of training with RandAugment, {scale}",
+        arms=arms,
+        tables=(Table("Accuracy", (_END, on_augmented), against="length_400"),),
+        figures=(Figure("Accuracy on images under RandAugment", y=on_augmented),),
+        paper=(
+            Published("length_100", on_augmented.name, 43.36, "DenseNet-BC-100-12, static copies"),
+            Published("length_400", on_augmented.name, 48.34, "flat after it, as printed"),
+        ),
+        note="The names have the paper's epochs; here as many shares of 400 of the epochs of this scale's first phase.",
+    )

@@ -18,7 +18,7 @@ from tfaug.train.phase import Phase, resolve_schedules
     "make",
     [
         *(sums.sums, sums.sums_paper, sums.sums_paper_50k, sums.ablations),
-        *(refine.refine, refine.refine_paper, refine.ablations, refine.gap_splits),
+        *(refine.refine, refine.refine_paper, refine.ablations, refine.gap_splits, refine.gap_lengths),
     ],
 )
 def test_every_study_is_built_with_three_seeds(make):
