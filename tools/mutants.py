@@ -4,7 +4,8 @@
 
 mutmut makes the changes (`pip install tfaug[mutants]`). Its own runner forks a process that has imported TensorFlow and
 puts wrappers around functions that AutoGraph and Keras read; so here each change is one file of a copy of the checkout,
-with the tests in a process of their own. Texts with a space in them, which are messages, are left as they are.
+with the tests in a process of their own. Texts with a space in them, which are messages, are left as they are, and so
+is `strict` of `zip`, whose lengths are equal unless something else is broken.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import argparse
 import dataclasses
 import difflib
 import functools
+import itertools
 import os
 import pathlib
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -75,6 +78,12 @@ class Mutant:
         """The lines taken away, and those put in their place."""
         lines = difflib.unified_diff(self.module.code.splitlines(), self.code.splitlines(), n=0, lineterm="")
         return "\n".join(line for line in lines if not line.startswith(("---", "+++")))
+
+    @property
+    def is_of_strict(self) -> bool:
+        """Whether nothing but `strict` of a `zip` is changed."""
+        lines = self.change.splitlines()
+        return len({re.sub(r"strict=\w+", "", line[1:]) for line in lines if line[0] in "-+"}) == 1
 
 
 def find_mutants(path: str) -> list[Mutant]:
@@ -143,7 +152,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = parser.parse_args(arguments)
     paths = [path for name in settings.modules for path in sorted((ROOT / name).rglob("*.py")) or [ROOT / name]]
     mutants = [mutant for path in paths for mutant in find_mutants(str(path.relative_to(ROOT)))]
-    sample = random.Random(settings.seed).sample(mutants, min(settings.num, len(mutants)))
+    drawn = random.Random(settings.seed).sample(mutants, len(mutants))
+    sample = list(itertools.islice((mutant for mutant in drawn if not mutant.is_of_strict), settings.num))
     print(
         f"[mutants] {len(sample)} of {len(mutants)} mutants of {len(paths)} modules, seed {settings.seed}", flush=True
     )
