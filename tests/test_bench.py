@@ -23,7 +23,18 @@ TOOLS = pathlib.Path(__file__).parent.parent / "tools"
 sys.path.append(str(TOOLS))  # As Python does for `python tools/bench.py`.
 
 import bench  # noqa: E402
-from benchmarks import augmenting, kerases, operations, ordering, peers, plain, tables, timing, training  # noqa: E402
+from benchmarks import (  # noqa: E402
+    augmenting,
+    fitting,
+    kerases,
+    operations,
+    ordering,
+    peers,
+    plain,
+    tables,
+    timing,
+    training,
+)
 
 ENGINE_PATHS = {
     ("tfaug", "host"),
@@ -367,6 +378,35 @@ def test_training_rows_are_ratios_to_the_step_without_augmentation() -> None:
     assert (host["seconds"], host["min_ratio"], host["max_ratio"], host["n"]) == (2.5, 0.5, 3.0, 3)
 
 
+# -- train -------------------------------------------------------------------------------------------------------------
+
+
+def test_keras_and_we_learn_the_same_from_the_same_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight steps of two independent implementations, but for the decay, which Keras leaves out of the momentum."""
+    pairs, make = [], fitting.FittedPair
+    monkeypatch.setattr(fitting, "FittedPair", lambda *args: pairs.append(make(*args)) or pairs[-1])
+    result = fitting.bench(["resnet20"], ["fp32"], rounds=1, num_steps=1, quick=True)
+    (row,), (pair,) = result["rows"], pairs
+    assert (row["name"], row["model"], row["precision"], row["batch"]) == ("lenet, fp32", "lenet", "fp32", 16)
+    assert row["ratio_to_keras"] == pytest.approx(row["images_per_second"] / row["keras_images_per_second"])
+    assert row["keras_images_per_second"] > 0 and "PadCrop" in result["header"]["settings"]["augmentation"]
+    assert len(fitting.format_rows(result["rows"]).splitlines()) == 2
+    initial = training.make_network("lenet", "fp32").trainable_variables
+    ours, keras = (pair.networks[name].trainable_variables for name in ("tfaug", "keras"))
+    for before, own, theirs in zip(initial, ours, keras, strict=True):
+        moved = np.linalg.norm(own.numpy() - before.numpy())
+        assert moved > 0 and np.linalg.norm(own.numpy() - theirs.numpy()) < 0.01 * moved
+
+
+def test_the_row_of_a_network_compares_it_with_keras() -> None:
+    """Hand-derived: medians 30 and 20; by round 30/20, 60/15 and 10/40."""
+    row = fitting.make_row("lenet", "bf16", 16, {"tfaug": [30.0, 60.0, 10.0], "keras": [20.0, 15.0, 40.0]})
+    assert (row["images_per_second"], row["keras_images_per_second"], row["ratio_to_keras"]) == (30.0, 20.0, 1.5)
+    assert (row["min_ratio"], row["max_ratio"], row["n"]) == (0.25, 4.0, 3)
+    found = tables.make_tables({"command": "train", "header": HEADER, "rows": [row]})
+    assert found["train"].splitlines()[-1] == "| lenet, bf16 | 30 (10 to 60) | 20 (15 to 40) | 1.50 (0.25 to 4.00) |"
+
+
 # -- kerases -----------------------------------------------------------------------------------------------------------
 
 
@@ -488,13 +528,16 @@ def test_the_pages_have_a_place_for_every_table() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "allowed: augment, training, kerases, ordering, ops, table"),
+        ([], "allowed: augment, training, train, kerases, ordering, ops, table"),
         (["table"], "got 'table'; allowed: .* for table, its files"),
         (["augment", "bench.json"], "got 'augment bench.json'"),
         (["speed"], "got 'speed'"),
         (["augment", "--sizes=8"], "--sizes=8; allowed"),
         (["augment", "--engines=tfaug,torchvision"], "--engines has torchvision; allowed: tfaug"),
         (["augment", "--ops=Equalise"], "--ops has Equalise; allowed: RandAugment"),
+        (["train", "--models=resnet20,resnet21"], "--models has resnet21; allowed: .*resnet20"),
+        (["train", "--models=shake_26_2x32d"], "--models has shake_26_2x32d; allowed: "),
+        (["train", "--precisions=fp16"], "--precisions has fp16; allowed: fp32, bf16"),
         (["ops", "--ops=Equalise"], "--ops has Equalise; allowed: identity"),
     ],
 )
@@ -503,5 +546,5 @@ def test_wrong_arguments_are_refused(arguments: list[str], message: str) -> None
     positional = bench.flags.FLAGS(["bench.py", *arguments])
     with pytest.raises(bench.app.UsageError, match=message):
         bench.main(positional)
-    for name in ("sizes", "engines", "ops"):
+    for name in ("sizes", "engines", "ops", "models", "precisions"):
         bench.flags.FLAGS[name].unparse()

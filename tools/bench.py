@@ -3,6 +3,7 @@
     python tools/bench.py augment --json=build/bench.json
     python tools/bench.py augment --json=build/bench.json --sizes=32 --ops=CutMix --engines=tfaug,copy --rounds=9
     python tools/bench.py training --json=build/training.json
+    python tools/bench.py train --json=build/train.json --models=resnet20,wrn_16_4 --precisions=fp32 --steps=8
     python tools/bench.py kerases --json=build/kerases.json
     python tools/bench.py ordering --json=build/ordering.json
     python tools/bench.py ops --json=build/ops.json --sizes=32,224
@@ -26,11 +27,12 @@ Neither Keras nor keras-cv has Sum-Augmentation: there MixUp is the peer, althou
 halve the batch.
 
 `training` times the training step of ResNet-20 in bf16, batches of 128, without augmentation and with flip, crop,
-RandAugment(2, 9) and CutMix on the host and on the device. `kerases` times the step without augmentation, through
-`fit`, under Keras 3 and under tf-keras, each in a process of its own (needs tf-keras). `ordering` times a step that
-tries K batches (Max Loss Delta; ResNet-20 in fp32, batches of 128) against K + 1 plain steps. `ops` times each pixel
-operation and each augmentation next to a copy, with the bytes that it moves and the operations that XLA's program
-computes per value.
+RandAugment(2, 9) and CutMix on the host and on the device. `train` times the training step, through `fit`, next to
+plain Keras `fit` of the same network on the same batches, flipped and cropped on the host. `kerases` times the step
+without augmentation, through `fit`, under Keras 3 and under tf-keras, each in a process of its own (needs tf-keras).
+`ordering` times a step that tries K batches (Max Loss Delta; ResNet-20 in fp32, batches of 128) against K + 1 plain
+steps. `ops` times each pixel operation and each augmentation next to a copy, with the bytes that it moves and the
+operations that XLA's program computes per value.
 
 `table` prints what these have written as Markdown; with `--pages` it puts each table into the pages that have a place
 for it, between the lines `<!-- bench: NAME -->` and `<!-- bench end -->`.
@@ -52,18 +54,22 @@ from tfaug.startup import import_tensorflow
 
 import_tensorflow()
 import tensorflow as tf  # noqa: E402
-from benchmarks import augmenting, header, kerases, operations, ordering, tables, training  # noqa: E402
+from benchmarks import augmenting, fitting, header, kerases, operations, ordering, tables, training  # noqa: E402
 
-COMMANDS = ("augment", "training", "kerases", "ordering", "ops", "table")
+from tfaug.models.stages import POLICIES  # noqa: E402
+
+COMMANDS = ("augment", "training", "train", "kerases", "ordering", "ops", "table")
 NUM_CORES = 2
 
 _JSON = flags.DEFINE_string("json", None, "file for the header and the rows")
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "turns of each engine; the medians are taken over them", lower_bound=1)
 _SECONDS = flags.DEFINE_float("seconds", 0.5, "least length of a turn (augment, ops)", lower_bound=0)
-_STEPS = flags.DEFINE_integer("steps", 20, "steps in a turn (training, kerases, ordering)", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 20, "steps in a turn (training, train, kerases, ordering)", lower_bound=1)
 _SIZES = flags.DEFINE_list("sizes", ["32", "64", "224"], "heights and widths of the images, in pixels")
 _ENGINES = flags.DEFINE_list("engines", list(augmenting.ENGINES), "who is measured (augment)")
 _OPS = flags.DEFINE_list("ops", [], "what is measured (augment, ops); empty: everything")
+_MODELS = flags.DEFINE_list("models", ["resnet20", "resnet18", "wrn_16_4"], "networks (train)")
+_PRECISIONS = flags.DEFINE_list("precisions", list(POLICIES), "of the networks (train)")
 _PAGES = flags.DEFINE_list("pages", [], "Markdown files to put the tables into (table); empty: they are printed")
 _QUICK = flags.DEFINE_bool("quick", False, "a small run to see that it works: 2 rounds of a few images; no speeds")
 
@@ -94,6 +100,12 @@ def main(argv: Sequence[str]) -> None:
     elif argv[1] == "training":
         result = training.bench(rounds, 2 if _QUICK.value else _STEPS.value, _QUICK.value)
         table = training.format_rows(result["rows"])
+    elif argv[1] == "train":
+        _check("models", _MODELS.value, fitting.MODELS)
+        _check("precisions", _PRECISIONS.value, tuple(POLICIES))
+        num_steps = 2 if _QUICK.value else _STEPS.value
+        result = fitting.bench(_MODELS.value, _PRECISIONS.value, rounds, num_steps, _QUICK.value)
+        table = fitting.format_rows(result["rows"])
     elif argv[1] == "kerases":
         result = kerases.bench(rounds, 2 if _QUICK.value else _STEPS.value, _QUICK.value)
         table = kerases.format_rows(result["rows"])

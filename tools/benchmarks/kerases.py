@@ -12,34 +12,15 @@ import pathlib
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
-
 from benchmarks import header
-from benchmarks.timing import summarize
+from benchmarks.timing import WARM_UP_STEPS, StepClock, summarize
 from benchmarks.training import BATCH_SIZE, Trainer
 
 # What TF_USE_LEGACY_KERAS says for each; the first is what the other is compared with.
 KERASES = {"tf-keras": "1", "Keras 3": "0"}
-_WARM_UP_STEPS = 3
-
-
-class _StepClock(tf.keras.callbacks.Callback):
-    """Measures the seconds of the steps after the first few, and those of the process's threads together."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._start, self.seconds = np.zeros(2), np.zeros(2)
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        now = np.array([time.perf_counter(), time.process_time()])
-        if batch == _WARM_UP_STEPS - 1:
-            self._start = now
-        self.seconds = now - self._start
 
 
 class _Worker:
@@ -148,10 +129,10 @@ def main() -> None:
     model, batch = ("lenet", 16) if parser.parse_args().quick else ("resnet20", BATCH_SIZE)
     trainer = Trainer(None, model, batch, num_steps=20)
     for line in sys.stdin:
-        clock, num_steps = _StepClock(), int(line)
+        clock, num_steps = StepClock(), int(line)
         trainer.learner.fit(
             trainer.batches,
-            steps_per_epoch=_WARM_UP_STEPS + num_steps,
+            steps_per_epoch=WARM_UP_STEPS + num_steps,
             shuffle=False,
             verbose=0,
             callbacks=[clock],

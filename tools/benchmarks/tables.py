@@ -117,6 +117,19 @@ def _training(rows: Rows) -> str:
     return _markdown(lines)
 
 
+def _train(rows: Rows) -> str:
+    """Returns the speed of each network and precision, and the ratio to plain Keras."""
+    lines = [["", "images/s (lowest to highest)", "of Keras's `fit`", "x Keras (lowest to highest of the rounds)"]]
+    for row in rows:
+        speeds = [
+            _spread([row[f"{bound}{name}images_per_second"] for bound in ("", "min_", "max_")], digits=0)
+            for name in ("", "keras_")
+        ]
+        ratio = _spread([row["ratio_to_keras"], row["min_ratio"], row["max_ratio"]], digits=2)
+        lines.append([row["name"], *speeds, ratio])
+    return _markdown(lines)
+
+
 def _ordering(rows: Rows) -> str:
     """Returns milliseconds a step, in plain steps, and over as many as it has batches."""
     lines = [["", "ms a step (lowest to highest)", "plain steps", "over K + 1 plain steps (lowest to highest)"]]
@@ -169,6 +182,7 @@ def _parts(rows: Rows) -> str:
 _TABLES: dict[str, dict[str, Callable[[Rows], str]]] = {
     "augment": {"speed": _speed, "rand-augment": _rand_augment, "mixing": _mixing},
     "training": {"training": _training},
+    "train": {"train": _train},
     "ordering": {"ordering": _ordering},
     "ops": {"operations": _operations, "parts": _parts},
 }

@@ -10,10 +10,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 PARALLEL_CALLS = 2  # For the two cores that every engine gets.
 MIN_SETS = 4  # Sets of PARALLEL_CALLS batches in a turn, however slow an engine is.
+WARM_UP_STEPS = 3  # Of `fit`, before the clock starts.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +86,23 @@ def time_dataset(dataset: tf.data.Dataset) -> Timer:
         return time.perf_counter() - start
 
     return Timer(run)
+
+
+class StepClock(tf.keras.callbacks.Callback):
+    """Measures an epoch's seconds after its first steps, and those of the process's threads together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._start, self.seconds = np.zeros(2), np.zeros(2)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if batch == WARM_UP_STEPS - 1:
+            float(logs["loss"])  # Waits for the step.
+            self._start = np.array([time.perf_counter(), time.process_time()])
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        # Keras has read the epoch's metrics, so that its last step is done.
+        self.seconds = np.array([time.perf_counter(), time.process_time()]) - self._start
 
 
 def make_timers(engine: Engine, trial: int) -> tuple[str, Timer]:

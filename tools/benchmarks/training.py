@@ -17,7 +17,7 @@ from benchmarks.timing import summarize
 from tfaug import augment, rng
 from tfaug.data import Split
 from tfaug.data.pipeline import augmentation_seed, training_batches
-from tfaug.models import MODELS, build_model
+from tfaug.models import MODELS, StagedModel, build_model
 from tfaug.schedules import Constant
 from tfaug.train.fit import PhaseRate, batch_function, make_learner
 from tfaug.train.methods import Supervised
@@ -30,14 +30,35 @@ _OPS = (augment.Flip(), augment.PadCrop(4), augment.RandAugment(2, 9.0), augment
 AUGMENTATIONS = {"none": None, "host": "host", "device": "device"}
 
 
+def make_network(model: str, precision: str) -> StagedModel:
+    """Returns a network for the images of the trainers; its weights are the same each time."""
+    return build_model(
+        MODELS[model],
+        image_shape=(32, 32, 3),
+        num_classes=10,
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+        precision=precision,
+        seed=0,
+    )
+
+
 class Trainer:
     """A network and its step, with the augmentation where `augment_on` says."""
 
-    def __init__(self, augment_on: str | None, model: str, batch_size: int, num_steps: int):
+    def __init__(
+        self,
+        augment_on: str | None,
+        model: str,
+        batch_size: int,
+        num_steps: int,
+        precision: str = "bf16",
+        ops: tuple[augment.Augmentation, ...] = _OPS,
+    ):
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         self._strategy = mirrored_strategy([devices[0].name])
         schedule = Constant(0.1)
-        phase = Phase("bench", 1, schedule, _OPS, batch_size=batch_size, augment_on=augment_on or "host")
+        phase = Phase("bench", 1, schedule, ops, batch_size=batch_size, augment_on=augment_on or "host")
         function, seed = batch_function(phase), rng.make_seed(0)
         generator = np.random.default_rng(0)
         split = Split(
@@ -56,15 +77,7 @@ class Trainer:
             with_examples=augment_on == "device",
         )
         with self._strategy.scope():
-            network = build_model(
-                MODELS[model],
-                image_shape=(32, 32, 3),
-                num_classes=10,
-                mean=(0.5,) * 3,
-                std=(0.25,) * 3,
-                precision="bf16",
-                seed=0,
-            )
+            network = make_network(model, precision)
             rate = PhaseRate(schedule, _NUM_EPOCHS * num_steps)
             self.learner = make_learner(network, phase, rate, augmentation_seed(seed), function, Supervised(), None)
         self.learner.make_train_function()
