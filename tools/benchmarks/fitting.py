@@ -46,7 +46,7 @@ class FittedPair:
             metrics=["accuracy"],
         )
         self.networks = {"tfaug": trainer.learner.network, "keras": plain}
-        self._fitted = {"tfaug": trainer.learner, "keras": plain}
+        self._fitted: dict[str, tf.keras.Model] = {"tfaug": trainer.learner, "keras": plain}
         # What a phase calls after every step.
         self._callbacks = {"tfaug": [StopOnNonFinite("bench"), Pace("bench", lambda *_: None)], "keras": []}
 
