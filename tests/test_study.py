@@ -20,7 +20,7 @@ from tfaug import config, expressions, files
 from tfaug import trials as trials_module
 from tfaug.config import ConfigError
 from tfaug.experiment import CLASSES, plans
-from tfaug.models import LeNet, build_model
+from tfaug.models import LeNet, ResNet, build_model
 from tfaug.models.cost import count_flops, num_parameters
 from tfaug.report import hparams
 from tfaug.report import study as reports
@@ -410,7 +410,11 @@ def test_flops_by_hand():
 
 
 def test_costs_count_steps_and_images_of_every_phase():
-    cost = Costs().of(tiny.run())
+    costs = Costs()
+    cost = costs.of(tiny.run())
+    other = dataclasses.replace(tiny.run().training("teacher"), model=ResNet(8))
+    parameters = costs.of(dataclasses.replace(tiny.run(), trainings=(other,)))["teacher"].parameters
+    assert (parameters, cost["student"].parameters) == (78_042, 62_006)
     # 200 images in steps of 40: 5 an epoch; sums of two leave 20 of 40
     assert cost["teacher"].steps == 5 * (3 + 3) and cost["student"].steps == 5
     assert cost["teacher"].images == {"train": 20, "refine": 40}

@@ -40,7 +40,9 @@ TESTS = {
     "tfaug/study.py": ("tests/test_study.py",),
     "tfaug/trials.py": ("tests/test_study.py",),
     "tfaug/trained.py": ("tests/train/test_joints.py",),
-    "tfaug/workdir.py": ("tests/test_workdir.py", "tests/test_evaluators.py", "tests/train/test_joints.py"),
+    "tfaug/workdir.py": (
+        *("tests/test_workdir.py", "tests/test_study.py", "tests/test_evaluators.py", "tests/train/test_joints.py"),
+    ),
     "tfaug/data/pipeline.py": ("tests/train/test_order.py", "tests/train/test_joints.py", "tests/train/test_fit.py"),
     "tfaug/evaluate": ("tests/test_evaluators.py", "tests/test_predict.py", "tests/test_attacks.py"),
     "tfaug/train": ("tests/train/test_joints.py", "tests/train/test_fit.py"),
