@@ -7,7 +7,7 @@ from typing import Any
 
 from tfaug.augment import Flip, PadCrop
 from tfaug.config import ConfigError
-from tfaug.data import DataConfig, Digits, Tfds
+from tfaug.data import DataConfig, Tfds
 from tfaug.evaluate import Classification, EvaluateConfig
 from tfaug.experiment import Experiment
 from tfaug.export import ExportConfig
@@ -125,11 +125,10 @@ def approximations_paper() -> Study:
 def perfect() -> PerfectOrdering:
     """Trains every order of six batches of MNIST's zeros and ones: table 2.1, figures 2.1 and 2.2.
 
-    Where MNIST is not prepared, scikit-learn's digits 0 and 1, of which there are 73 to test on.
+    With `--set "source=Digits()"` of scikit-learn's digits 0 and 1, which need no network; 73 are there to test on.
 
     Command: TFDS_DATA_DIR=... tfaug study run --config=experiments.ordering:perfect --workdir=build/perfect
     Time: about half an hour on two free cores; with --set quick=true (120 orders, 6 epochs, 256 test images) a tenth of
       that; with --set test_images=2048, as in the paper, well over an hour.
     """
-    mnist = Tfds("mnist")
-    return PerfectOrdering(mnist if mnist.is_prepared() else Digits())
+    return PerfectOrdering()

@@ -113,7 +113,7 @@ def test_the_first_of_each_cluster_the_best_and_the_worst_go_on():
 def rows_of(search: PerfectOrdering, folder) -> list:
     workdir = Workdir(folder)
     workdir.begin(search)
-    search.run(workdir)
+    search.run(workdir, search.load())
     return search.rows(workdir)
 
 
@@ -208,14 +208,10 @@ def test_quick_lowers_what_is_above_it():
     assert len(PerfectOrdering().paper) == 13 * 5 and len(quick.paper) == 2 * 5
 
 
-def test_without_mnist_the_digits_are_taken(monkeypatch, tmp_path):
-    monkeypatch.setattr(Tfds, "is_prepared", lambda self: True)
+def test_the_images_are_those_that_the_settings_say():
     assert ordering.perfect() == PerfectOrdering(Tfds("mnist"))
-    monkeypatch.undo()
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    assert not Tfds("mnist").is_prepared() and not Tfds("no_such_set").is_prepared()
-    assert ordering.perfect() == PerfectOrdering(Digits())
-    assert "of digits" in ordering.perfect().note and "MNIST" in ordering.perfect().note
+    digits = PerfectOrdering(Digits())
+    assert "of digits" in digits.note and "MNIST" in digits.note and "MNIST" not in ordering.perfect().note
     made = config.from_dict(
         config.to_dict(TOY), {"tests.test_perfect_ordering.Textures": Textures, "PerfectOrdering": PerfectOrdering}
     )
@@ -249,7 +245,9 @@ def test_study_run_takes_a_search(tmp_path, tfaug):
         assert status == 2 and f"{flag.partition('=')[0]} is a flag of a study of several runs" in said
     status, said = tfaug("run", *command, "--set=batch_size=5")
     assert status == 2 and "--set batch_size=5: PerfectOrdering.batch_size is 5 of 12" in said
-    assert not (tmp_path / "w" / "runs").exists()
+    status, said = tfaug("run", *command, f"--set=source=Npz('{tmp_path / 'nowhere.npz'}')")
+    assert status == 2 and "nowhere.npz" in said
+    assert not (tmp_path / "w").exists()  # nothing is written before the data is found
     status, said = tfaug("run", *command)
     assert status == 0 and "epoch 2 of 2: 18 of 18 orders" in said
     rows = read_rows(tmp_path / "w" / "rows.csv")

@@ -24,6 +24,7 @@ from tfaug.models import LeNet, ResNet, build_model
 from tfaug.models.cost import count_flops, num_parameters
 from tfaug.report import hparams
 from tfaug.report import study as reports
+from tfaug.report.results import Results, read_collected, read_results
 from tfaug.run import Job
 from tfaug.study import (
     RUN_MINUTES,
@@ -224,14 +225,14 @@ def rows_of(arm: str, seed: int, **values: float) -> list[Row]:
 def test_a_column_is_of_the_arms_last_model_or_of_a_trainings_last_phase():
     study = tiny.study()
     rows = (*rows_of("alone", 0, train=0.1, refine=0.2), *rows_of("taught", 0, train=0.3, refine=0.4, student=0.5))
-    results = reports.Results(study, rows)
+    results = Results(study, rows)
     assert results.values(Column("x")) == {"alone": {0: 0.2}, "taught": {0: 0.5}}
     assert results.values(Column("x", model="teacher")) == {"alone": {0: 0.2}, "taught": {0: 0.4}}
     assert results.values(Column("x", model="train")) == {"alone": {0: 0.1}, "taught": {0: 0.3}}
     gain = results.values(Column("x", minus=Column("y", model="teacher")))
     assert gain["alone"] == {0: 0.0} and gain["taught"] == {0: pytest.approx(0.1)}
     assert results.values(Column("x", attack="pgd")) == {"alone": {}, "taught": {}}
-    results = reports.Results(study, (Row("student", "", "", "", "num_parameters", 7.0, arm="taught", seed=0),))
+    results = Results(study, (Row("student", "", "", "", "num_parameters", 7.0, arm="taught", seed=0),))
     size = Column("size", metric="num_parameters", set="", attack="", mode="", unit="")
     assert results.values(size) == {"alone": {}, "taught": {0: 7.0}}
     assert results.values(dataclasses.replace(size, model="teacher")) == {"alone": {}, "taught": {}}
@@ -253,7 +254,7 @@ def test_runs_that_are_killed_go_on_and_end_with_the_rows_of_runs_that_were_not(
     assert run_trials(killed, trials, {}, fake(begun=begun)) == {} and begun == []  # all is done
     (killed.run("a", 2) / "rows.csv").unlink()
     assert run_trials(killed, trials, {}, fake(begun=begun)) == {} and begun == ["a, seed 2"]
-    rows = [reports.read_results(folder, study, trials).rows for folder in (whole, killed)]
+    rows = [read_results(folder, study, trials).rows for folder in (whole, killed)]
     assert rows[0] == rows[1] and len(rows[0]) == 16
 
 
@@ -264,7 +265,7 @@ def test_a_run_that_fails_stops_no_other_and_is_named(tmp_path, capsys):
     assert list(failed) == ["a, seed 0", "a, seed 1", "a, seed 2"]
     assert "exit status 1; a <loss> that is not finite" in failed["a, seed 1"]
     assert "a, seed 0 failed" in capsys.readouterr().err
-    results = reports.read_results(folder, study, trials)
+    results = read_results(folder, study, trials)
     assert results.missing == tuple(failed) and {row.arm for row in results.rows} == {"bcd"}
     begun: list[str] = []
     assert run_trials(folder, trials, {}, fake(begun=begun)) == {} and begun == list(failed)
@@ -275,7 +276,7 @@ def test_a_run_of_other_settings_is_not_reported_and_made_again(tmp_path):
     folder, trials = StudyFolder(tmp_path / "study"), trials_of(study, seeds=(0,))
     run_trials(folder, trials, {}, fake())
     other = [dataclasses.replace(t, experiment=dataclasses.replace(t.experiment, precision="bf16")) for t in trials]
-    assert reports.read_results(folder, study, other).missing == ("a, seed 0",)
+    assert read_results(folder, study, other).missing == ("a, seed 0",)
     begun: list[str] = []
     run_trials(folder, other, {}, fake(begun=begun))
     assert begun == ["a, seed 0"]  # `bcd` was bf16 before
@@ -493,7 +494,7 @@ def finished(tmp_path_factory):
     )
     folder, trials = StudyFolder(tmp_path_factory.mktemp("finished") / "study"), trials_of(study)
     run_trials(folder, trials, {}, fake())
-    results = reports.read_results(folder, study, trials)
+    results = read_results(folder, study, trials)
     return folder, results, trials, reports.write_study(folder, results, trials)
 
 
@@ -576,7 +577,7 @@ def test_tables_go_into_a_page_and_nowhere_else(finished, tmp_path):
 )
 def test_a_page_is_that_of_its_rows(tmp_path, name, place, line):
     study = getattr(quickstart, f"{name}_study")()
-    results = reports.read_collected(tiny.ROOT / "docs" / "studies" / name / "rows.csv", study)
+    results = read_collected(tiny.ROOT / "docs" / "studies" / name / "rows.csv", study)
     assert results.missing == ()
     page, held = tmp_path / "README.md", (tiny.ROOT / place).read_text()
     page.write_text(held)

@@ -141,56 +141,23 @@ class PerfectOrdering(Search):
     @property
     def note(self) -> str:
         num_batches = self.num_images // self.batch_size
-        fallback = "" if self.source.short_name == "mnist" else " The paper's images are of MNIST."
+        others = "" if self.source.short_name == "mnist" else " The paper's images are of MNIST."
         return (
             f"{self.num_images} images of two classes of {self.source.short_name} make {num_batches} batches, which "
             f"have {math.factorial(num_batches):,} orders. Of each epoch the first training of each of {self.clusters} "
             f"clusters by test loss, the best and the worst go on. {self.test_images:,} test images score, or all that "
-            f"there are; the paper has 2,048.{fallback} They choose what goes on, so no number here is one of "
+            f"there are; the paper has 2,048.{others} They choose what goes on, so no number here is one of "
             "generalisation."
         )
 
     # -- what is done ----------------------------------------------------------------------------------------------
 
-    def run(self, workdir: Workdir) -> None:
-        """Trains and scores the epochs that are not done; see `Search.run`."""
-        with workdir.stage("orders") as stage:
-            batches, test, beginnings = self._prepare()
-            num_orders = math.factorial(len(batches))
-            pace = _Pace(self.epochs, self.clusters + 2, num_orders)
-            for epoch in range(1, self.epochs + 1):
-                path = self._path(workdir, epoch)
-                if not path.exists():
-                    num = len(beginnings.weights[0])
-                    ends: list[Runs] = []
-                    scores: list[tuple[np.ndarray, np.ndarray]] = []
-                    for index in range(num):
-                        ends.append(train_all_orders(beginnings.take([index]), batches))
-                        scores.append(score(ends[-1], test))
-                        pace.tell(epoch, index + 1, num)
-                    losses, accuracies = map(np.stack, zip(*scores, strict=True))
-                    places = choose(losses.ravel(), self.clusters, self.seed)
-                    chosen = join([ends[place // num_orders].take([place % num_orders]) for place in places])
-                    _write(path, Epoch(losses, accuracies, np.array(places), chosen, len(test.labels)))
-                    stage.book()
-                beginnings = _read(path).chosen
+    def load(self) -> tuple[list[Windows], ScoringImages, Runs]:
+        """Returns the batches, the test images and the training that has taken no step.
 
-    def rows(self, workdir: Workdir) -> list[Row]:
-        """Returns the rows of the epochs that are done; see `Search.rows`."""
-        rows: list[Row] = []
-        for epoch, arm in enumerate(self.arms, start=1):
-            path = self._path(workdir, epoch)
-            if path.exists():
-                rows += _rows_of(_read(path), arm, self.seed)
-        return rows
-
-    def _path(self, workdir: Workdir, epoch: int) -> pathlib.Path:
-        """Where an epoch is: of the same settings but for the number of epochs."""
-        same = dataclasses.replace(self, epochs=PerfectOrdering.epochs, quick=False)
-        return workdir.orders(fingerprint(same), epoch)
-
-    def _prepare(self) -> tuple[list[Windows], ScoringImages, Runs]:
-        """Returns the batches, the test images and the training that has taken no step."""
+        Raises:
+          ConfigError: if the source has too few training images of the two classes, or none to test on.
+        """
         splits = self.source.load(("train", "test"), user_cache_dir()).splits
         train, test = splits["train"], splits["test"]
         places = []
@@ -226,6 +193,43 @@ class PerfectOrdering(Search):
         starts = range(0, self.num_images, self.batch_size)
         batches = [batch_windows(images[i:][: self.batch_size], chosen.labels[i:][: self.batch_size]) for i in starts]
         return batches, scoring_images(normalize(scored.images), scored.labels), begin(network)
+
+    def run(self, workdir: Workdir, data: tuple[list[Windows], ScoringImages, Runs]) -> None:
+        """Trains and scores the epochs that are not done; see `Search.run`."""
+        batches, test, beginnings = data
+        with workdir.stage("orders") as stage:
+            num_orders = math.factorial(len(batches))
+            pace = _Pace(self.epochs, self.clusters + 2, num_orders)
+            for epoch in range(1, self.epochs + 1):
+                path = self._path(workdir, epoch)
+                if not path.exists():
+                    num = len(beginnings.weights[0])
+                    ends: list[Runs] = []
+                    scores: list[tuple[np.ndarray, np.ndarray]] = []
+                    for index in range(num):
+                        ends.append(train_all_orders(beginnings.take([index]), batches))
+                        scores.append(score(ends[-1], test))
+                        pace.tell(epoch, index + 1, num)
+                    losses, accuracies = map(np.stack, zip(*scores, strict=True))
+                    places = choose(losses.ravel(), self.clusters, self.seed)
+                    chosen = join([ends[place // num_orders].take([place % num_orders]) for place in places])
+                    _write(path, Epoch(losses, accuracies, np.array(places), chosen, len(test.labels)))
+                    stage.book()
+                beginnings = _read(path).chosen
+
+    def rows(self, workdir: Workdir) -> list[Row]:
+        """Returns the rows of the epochs that are done; see `Search.rows`."""
+        rows: list[Row] = []
+        for epoch, arm in enumerate(self.arms, start=1):
+            path = self._path(workdir, epoch)
+            if path.exists():
+                rows += _rows_of(_read(path), arm, self.seed)
+        return rows
+
+    def _path(self, workdir: Workdir, epoch: int) -> pathlib.Path:
+        """Where an epoch is: of the same settings but for the number of epochs."""
+        same = dataclasses.replace(self, epochs=PerfectOrdering.epochs, quick=False)
+        return workdir.orders(fingerprint(same), epoch)
 
 
 _COLUMNS = (

@@ -121,14 +121,18 @@ class Job:
         """What networks keep of the data."""
         return constants_of(self.data)
 
-    def _data_of(self, training: Training) -> tuple[ImageData, dict[str, Any]]:
-        """The data of a training, with images of its method's own to learn from if it has some; and its constants."""
-        source = training.method.data
-        if source is None:
-            return self.data, self._constants
-        train = load_others(source, cache_dir=user_cache_dir(), like=self.data)
-        data = dataclasses.replace(self.data, train=train)
-        return data, constants_of(data)
+    @functools.cached_property
+    def _data_of(self) -> dict[str, tuple[ImageData, dict[str, Any]]]:
+        """The data of each training, with images of its method's own to learn from if there are some; its constants."""
+        found = {}
+        for training in self.config.trainings:
+            data, constants = self.data, self._constants
+            if training.method.data is not None:
+                train = load_others(training.method.data, cache_dir=user_cache_dir(), like=data)
+                data = dataclasses.replace(data, train=train)
+                constants = constants_of(data)
+            found[training.name] = data, constants
+        return found
 
     @functools.cached_property
     def strategy(self) -> tf.distribute.Strategy:
@@ -146,7 +150,7 @@ class Job:
         """
         _ = self.data, self.sets
         for training in self.config.trainings:
-            made, constants = self.workdir.training(training.name).made, self._data_of(training)[1]
+            made, (data, constants) = self.workdir.training(training.name).made, self._data_of[training.name]
             if made.exists() and files.read_json(made)["constants"]["train_sha256"] != constants["train_sha256"]:
                 source = training.method.data or self.config.data.source
                 raise ConfigError(
@@ -155,7 +159,7 @@ class Job:
                 )
             if self._is_trained(training):
                 continue
-            fit.check_fits(training.phases, self._data_of(training)[0], self.strategy)
+            fit.check_fits(training.phases, data, self.strategy)
             if training.method.asks is not None:
                 teacher = self._answers(training.method.asks, check=True)
                 if training.method.stage_pairs:
@@ -184,7 +188,7 @@ class Job:
     def _train_one(self, place: int, training: Training, on_epoch: Any) -> None:
         """Trains one network and writes its result once it is whole."""
         folder, plan = self.workdir.training(training.name), self.plans[training.name]
-        data, constants = self._data_of(training)
+        data, constants = self._data_of[training.name]
         held = files.read_json(folder.made)["hashes"] if folder.made.exists() else []
         if held[: len(plan.hashes)] != list(plan.hashes):  # or phases that are there and not asked for stay known
             files.write_json(folder.made, {"settings": plan.settings, "hashes": plan.hashes, "constants": constants})

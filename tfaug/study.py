@@ -265,13 +265,22 @@ class Search:
         """What the reader has to know, above the tables."""
         return ""
 
-    def run(self, workdir: Workdir) -> None:
-        """Does what is not done yet, and says how far it is; it may be stopped at any moment and go on.
+    def load(self) -> Any:
+        """Finds its data, before anything is written, and returns what `run` needs of it.
 
         Raises:
-          ConfigError: before anything is done, if it cannot be.
+          ConfigError: if it is not there, or does not do.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no run(workdir)")
+        raise NotImplementedError(f"{type(self).__name__} has no load()")
+
+    def run(self, workdir: Workdir, data: Any) -> None:
+        """Does what is not done yet, and says how far it is; it may be stopped at any moment and go on.
+
+        Args:
+          workdir: where.
+          data: what `load` returned.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no run(workdir, data)")
 
     def rows(self, workdir: Workdir) -> list[Row]:
         """Returns the rows of what is done, each with its arm and the seed."""

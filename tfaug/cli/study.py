@@ -166,7 +166,7 @@ def _run(study: Any, arm_flags: dict[str, tuple[str, ...]], shard: tuple[int, in
     from tfaug.workdir import StudyFolder
 
     with explained():
-        from tfaug.report import study as reports
+        from tfaug.report.results import read_results
         from tfaug.trials import is_finished, run_trials, say
 
     folder = StudyFolder(pathlib.Path(FLAGS.workdir))
@@ -185,7 +185,7 @@ def _run(study: Any, arm_flags: dict[str, tuple[str, ...]], shard: tuple[int, in
         say(f"failed: {name}: {how}")
     if failed and not any(is_finished(folder, trial) for trial in trials):
         return 1
-    _report(folder, reports.read_results(folder, study, trials), trials)
+    _report(folder, read_results(folder, study, trials), trials)
     return 1 if failed else 0
 
 
@@ -196,17 +196,18 @@ def _search(search: Any, runs: bool) -> int:
     from tfaug.workdir import StudyFolder, Workdir
 
     with explained():
-        from tfaug.report import study as reports
+        from tfaug.report.results import read_search
 
     folder = StudyFolder(pathlib.Path(FLAGS.workdir))
     trial = Trial(type(search).__name__, search.seed, search, ())
     workdir = Workdir(folder.run(folder_name(trial.arm), trial.seed))
     if runs:
+        data = search.load()
         workdir.begin(search)
         files.write_json(folder.about, {"name": search.name, "command": _command(), "costs": {}})
         with workdir.lock():
-            search.run(workdir)
-    _report(folder, reports.read_search(workdir, search, trial), [trial])
+            search.run(workdir, data)
+    _report(folder, read_search(workdir, search, trial), [trial])
     return 0
 
 
@@ -266,8 +267,9 @@ def _report_rows(study: Any) -> int:
     """Fills a page from collected rows."""
     with explained():
         from tfaug.report import study as reports
+        from tfaug.report.results import read_collected
 
-    results = reports.read_collected(pathlib.Path(FLAGS.rows), study)
+    results = read_collected(pathlib.Path(FLAGS.rows), study)
     summary = reports.summarize(results)
     reports.fill_page(pathlib.Path(FLAGS.page), FLAGS.config, results, summary)
     print(reports.markdown(results, summary))

@@ -9,7 +9,7 @@ from typing import Any
 from tfaug import files
 from tfaug.config import differences, to_dict
 from tfaug.extras import explained
-from tfaug.report.study import Results
+from tfaug.report.results import Results
 from tfaug.study import Trial, folder_name
 from tfaug.workdir import StudyFolder
 

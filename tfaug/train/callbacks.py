@@ -96,7 +96,7 @@ class EpochRecorder(tf.keras.callbacks.Callback):
         logs.update(self.measure())  # for TensorBoard too
         optimizer = self.model.optimizer
         values = {**logs, "epoch": epoch + 1, "step": int(optimizer.iterations.numpy()), "seconds": seconds}
-        self.follow(numbers([*self.rows, written(values)]))
+        self.follow(to_numbers([*self.rows, format_row(values)]))
         values["learning_rate"] = rate_of(optimizer)
         best = max((float(row["val_accuracy"]) for row in self.rows), default=-1.0)
         if values["val_accuracy"] > best:
@@ -104,7 +104,7 @@ class EpochRecorder(tf.keras.callbacks.Callback):
             self.save_weights(self.folder.weights("best"))
         if self.num_kept:
             self.save_weights(self.folder.weights(f"epoch_{epoch + 1:04d}"))
-        self.rows.append(written(values))
+        self.rows.append(format_row(values))
         self.folder.write_history(self.rows)
         with files.atomic_directory(self.folder.checkpoint(epoch + 1)) as partial:
             self.state.write(partial)
@@ -120,15 +120,15 @@ class EpochRecorder(tf.keras.callbacks.Callback):
 
 def ends(stop: Stop | None, rows: Sequence[Mapping[str, str]]) -> bool:
     """Tells whether a phase with these rows of history ends here, before its last epoch."""
-    return stop is not None and stop.ends(numbers(rows))
+    return stop is not None and stop.ends(to_numbers(rows))
 
 
-def written(values: Mapping[str, Any]) -> dict[str, str]:
+def format_row(values: Mapping[str, Any]) -> dict[str, str]:
     """Returns a row of history as the file holds it; what decides goes by that, in the next process too."""
     return {field: str(values.get(field, "")) for field in HISTORY_FIELDS}
 
 
-def numbers(rows: Sequence[Mapping[str, str]]) -> list[dict[str, float]]:
+def to_numbers(rows: Sequence[Mapping[str, str]]) -> list[dict[str, float]]:
     """Returns rows of history as numbers, without what is not there."""
     return [{key: float(value) for key, value in row.items() if value} for row in rows]
 

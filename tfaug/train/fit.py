@@ -32,7 +32,7 @@ from tfaug.models import StagedModel
 from tfaug.models.stages import infer
 from tfaug.schedules import Schedule
 from tfaug.train.average import Average, KeepAverage
-from tfaug.train.callbacks import EpochRecorder, Pace, ProgressPictures, StopOnNonFinite, ends, numbers
+from tfaug.train.callbacks import EpochRecorder, Pace, ProgressPictures, StopOnNonFinite, ends, to_numbers
 from tfaug.train.methods import Method, Supervised
 from tfaug.train.methods.base import Answers
 from tfaug.train.order import ScoringOrder
@@ -199,7 +199,7 @@ def _train_phase(
     recorder = EpochRecorder(
         folder, state, save, phase.stop, num_finished, run.on_epoch, rate.follow, measure, phase.keep_epochs
     )
-    rate.follow(numbers(recorder.rows))
+    rate.follow(to_numbers(recorder.rows))
     if num_finished < phase.epochs and not ends(phase.stop, recorder.rows):
         board = run.tensorboard / folder.path.name
         learner.fit(

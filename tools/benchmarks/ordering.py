@@ -4,88 +4,19 @@ from __future__ import annotations
 
 import statistics
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
 from benchmarks import header
 from benchmarks.timing import summarize
-from tfaug import rng
+from benchmarks.training import BATCH_SIZE, Trainer
 from tfaug.augment import Flip, PadCrop
-from tfaug.data import Split
-from tfaug.data.pipeline import augmentation_seed, order_seed, training_batches
-from tfaug.models import MODELS, build_model
-from tfaug.schedules import Constant
-from tfaug.train.fit import PhaseRate, batch_function, make_learner
-from tfaug.train.methods import Supervised
-from tfaug.train.order import MaxLossDelta, Order, Shuffled
-from tfaug.train.order.loader import DataLoader
-from tfaug.train.phase import Phase
-from tfaug.train.strategy import mirrored_strategy
+from tfaug.train.order import MaxLossDelta, Shuffled
 
-BATCH_SIZE = 128
 NUM_CANDIDATES = (1, 2, 4, 8, 16)
-_NUM_EPOCHS = 1_000  # More than are ever run.
 _OPS = (Flip(), PadCrop(4))
-
-
-class OrderedTrainer:
-    """A network and its step, with the order that chooses its batches; the augmentation is on the device."""
-
-    def __init__(self, order: Order, model: str, precision: str, batch_size: int, num_batches: int):
-        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        self._strategy = mirrored_strategy([devices[0].name])
-        schedule, seed, num = Constant(0.05), rng.make_seed(0), num_batches * batch_size
-        phase = Phase("bench", 1, schedule, _OPS, batch_size=batch_size, augment_on="device", order=order)
-        generator = np.random.default_rng(0)
-        images = generator.integers(0, 256, (num, 32, 32, 3), np.uint8)
-        split = Split(images, generator.integers(0, 10, num).astype(np.int64), np.arange(num).astype(str))
-        with self._strategy.scope():
-            network = build_model(
-                MODELS[model],
-                image_shape=(32, 32, 3),
-                num_classes=10,
-                mean=(0.5,) * 3,
-                std=(0.25,) * 3,
-                precision=precision,
-                seed=0,
-            )
-            rate = PhaseRate(schedule, num_batches)
-            self._learner = make_learner(
-                network, phase, rate, augmentation_seed(seed), batch_function(phase), Supervised(), None
-            )
-        if isinstance(order, MaxLossDelta):
-            self._learner.loader = DataLoader(
-                order, self._learner, split, split, 10, order_seed(seed), batch_size, self._strategy
-            )
-            self._batches = self._learner.loader.placeholders(0, _NUM_EPOCHS)
-        else:
-            self._batches = training_batches(
-                split,
-                num_classes=10,
-                batch_size=batch_size,
-                seed=seed,
-                first_epoch=0,
-                num_epochs=_NUM_EPOCHS,
-                with_examples=True,
-            )
-        self._learner.make_train_function()
-
-    def time_steps(self, num_steps: int) -> float:
-        """Takes steps as `fit` does, the first ones of an epoch, and returns the seconds of one."""
-        if self._learner.loader is not None:
-            self._learner.loader.begin_epoch(0)
-        iterator = iter(self._strategy.experimental_distribute_dataset(self._batches))
-        self._learner.train_function(iterator)
-        start = time.perf_counter()
-        for _ in range(num_steps):
-            logs = self._learner.train_function(iterator)
-        float(logs["loss"])
-        return (time.perf_counter() - start) / num_steps
 
 
 def bench(rounds: int, num_steps: int, quick: bool) -> dict[str, Any]:
@@ -105,7 +36,7 @@ def bench(rounds: int, num_steps: int, quick: bool) -> dict[str, Any]:
         for k in counts:
             progress.set_description(f"ordering: K = {k} starts")
             order = MaxLossDelta(k) if k else Shuffled()
-            trainers[k] = OrderedTrainer(order, model, "fp32", batch, num_batches)
+            trainers[k] = Trainer("device", model, batch, num_batches, "fp32", _OPS, order)
             trainers[k].time_steps(1)
             progress.update()
         for _ in range(rounds):

@@ -16,17 +16,20 @@ from benchmarks import header
 from benchmarks.timing import summarize
 from tfaug import augment, rng
 from tfaug.data import Split
-from tfaug.data.pipeline import augmentation_seed, training_batches
+from tfaug.data.pipeline import augmentation_seed, order_seed, training_batches
 from tfaug.models import MODELS, StagedModel, build_model
 from tfaug.schedules import Constant
 from tfaug.train.fit import PhaseRate, batch_function, make_learner
 from tfaug.train.methods import Supervised
+from tfaug.train.order import Order, ScoringOrder, Shuffled
+from tfaug.train.order.loader import DataLoader
 from tfaug.train.phase import Phase
 from tfaug.train.strategy import mirrored_strategy
 
 BATCH_SIZE = 128
 _NUM_EPOCHS = 1_000  # More than are ever run.
 _OPS = (augment.Flip(), augment.PadCrop(4), augment.RandAugment(2, 9.0), augment.CutMix())
+_SHUFFLED = Shuffled()
 AUGMENTATIONS = {"none": None, "host": "host", "device": "device"}
 
 
@@ -44,7 +47,7 @@ def make_network(model: str, precision: str) -> StagedModel:
 
 
 class Trainer:
-    """A network and its step, with the augmentation where `augment_on` says."""
+    """A network and its step, with the augmentation where `augment_on` says and the batches that `order` chooses."""
 
     def __init__(
         self,
@@ -54,11 +57,14 @@ class Trainer:
         num_steps: int,
         precision: str = "bf16",
         ops: tuple[augment.Augmentation, ...] = _OPS,
+        order: Order = _SHUFFLED,
     ):
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         self._strategy = mirrored_strategy([devices[0].name])
         schedule = Constant(0.1)
-        phase = Phase("bench", 1, schedule, ops, batch_size=batch_size, augment_on=augment_on or "host")
+        phase = Phase(
+            "bench", _NUM_EPOCHS, schedule, ops, batch_size=batch_size, augment_on=augment_on or "host", order=order
+        )
         function, seed = batch_function(phase), rng.make_seed(0)
         generator = np.random.default_rng(0)
         split = Split(
@@ -80,10 +86,17 @@ class Trainer:
             network = make_network(model, precision)
             rate = PhaseRate(schedule, _NUM_EPOCHS * num_steps)
             self.learner = make_learner(network, phase, rate, augmentation_seed(seed), function, Supervised(), None)
+        if isinstance(order, ScoringOrder):
+            self.learner.loader = DataLoader(
+                order, self.learner, split, split, 10, order_seed(seed), batch_size, self._strategy
+            )
+            self.batches = self.learner.loader.placeholders(0, _NUM_EPOCHS)
         self.learner.make_train_function()
 
     def time_steps(self, num_steps: int) -> float:
         """Takes steps as `fit` does and returns the seconds of one."""
+        if self.learner.loader is not None:
+            self.learner.loader.begin_epoch(0)
         # A new iterator each time, so that no batches are made during another's turn; its first steps start it.
         iterator = iter(self._strategy.experimental_distribute_dataset(self.batches))
         for _ in range(2):

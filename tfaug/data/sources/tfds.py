@@ -106,18 +106,6 @@ class Tfds(Source):
         pool = _decode_split(builder, split, keys, POOL_SIZE)
         return Parts({split: take_in_turn(pool, num)}, _class_names(builder, keys))
 
-    def is_prepared(self) -> bool:
-        """Whether it can be read without a download."""
-        with explained():
-            import tensorflow_datasets as tfds
-
-        folder = os.path.expanduser(self.data_dir or os.environ.get("TFDS_DATA_DIR") or "") or None
-        try:
-            builder = tfds.builder(self.name, data_dir=folder)
-        except Exception:  # a name, a folder or files that `load` would refuse
-            return self._is_folder
-        return bool(builder.is_prepared() or _prepared_versions(pathlib.Path(builder.data_path).parent))
-
     def describe(self) -> str:
         if self.test_split == "test" and (match := re.fullmatch(r"cifar10_1(/v[46])?(:[\d.*]+)?", self.name)):
             version = "v6 (n = 2,000)" if match[1] == "/v6" else "v4 (n = 2,021)"
