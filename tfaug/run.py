@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import pathlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,13 +60,19 @@ class Job:
     Args:
       workdir: the folder, there or not.
       config: the experiment.
+      make_strategy: makes the strategy, see `tfaug.train.strategy.STRATEGIES`; called where devices are needed first.
 
     Raises:
       ConfigError: if the folder holds a training of one of the names that was trained otherwise, naming the fields.
     """
 
-    def __init__(self, workdir: Workdir, config: Experiment):
-        self.workdir, self.config = workdir, config
+    def __init__(
+        self,
+        workdir: Workdir,
+        config: Experiment,
+        make_strategy: Callable[[], tf.distribute.Strategy] = mirrored_strategy,
+    ):
+        self.workdir, self.config, self._make_strategy = workdir, config, make_strategy
         self.path = workdir.path
         self.plans = plans(config)
         for name, plan in self.plans.items():
@@ -136,8 +142,8 @@ class Job:
 
     @functools.cached_property
     def strategy(self) -> tf.distribute.Strategy:
-        """All devices."""
-        return mirrored_strategy()
+        """The devices."""
+        return self._make_strategy()
 
     # -- train ---------------------------------------------------------------------------------------------------
 

@@ -52,6 +52,13 @@ flags.DEFINE_integer(
     64,
     flag_values=FLAGS,
 )
+flags.DEFINE_string(
+    "strategy",
+    "auto",
+    "the devices: auto takes all GPUs, or all CPU devices where there is none; one takes the first alone; mirrored takes "
+    "all, and refuses a machine that has one",
+    flag_values=FLAGS,
+)
 
 
 def main(command: str, arguments: Sequence[str]) -> int:
@@ -92,15 +99,17 @@ def main(command: str, arguments: Sequence[str]) -> int:
     from tfaug.run import STAGES, Job
     from tfaug.serving.errors import ServingError
     from tfaug.train.callbacks import NonFiniteLoss
+    from tfaug.train.strategy import choose_strategy
     from tfaug.workdir import Workdir
 
+    make_strategy = choose_strategy(FLAGS.strategy, FLAGS.cpu_devices)
     stages = tuple(STAGES) if command == "run" else (command,)
     with explained():
         for module in (STAGES[stage] for stage in stages if stage in STAGES):
             importlib.import_module(module)
 
     workdir = Workdir(FLAGS.workdir, FLAGS.trainings)
-    job = Job(workdir, config)
+    job = Job(workdir, config, make_strategy)
     if command == "serve":
         return _serve(job.exported())
     if command != "report":

@@ -42,6 +42,7 @@ flags.DEFINE_string("seeds", "", "study: these seeds in place of the study's, as
 flags.DEFINE_string(
     "shard", "1/1", "run the i-th of n parts, as in 1/3; the others may run elsewhere", flag_values=FLAGS
 )
+flags.DEFINE_string("strategy", "auto", "the devices of each run, as in tfaug run --strategy", flag_values=FLAGS)
 flags.DEFINE_multi_string(
     "grid", [], "sweep: an axis, as in seed=0..4 or 'KEY=A | B'; may be repeated", flag_values=FLAGS
 )
@@ -82,8 +83,10 @@ def main(command: str, arguments: Sequence[str]) -> int:
     startup.import_tensorflow()
 
     from tfaug.study import read_shard
+    from tfaug.train.strategy import choose_strategy
 
     shard = read_shard(FLAGS.shard)
+    choose_strategy(FLAGS.strategy)  # or every run would refuse it
     study, arm_flags = _sweep() if command == "sweep" else _study()
     if FLAGS.rows:
         return _report_rows(study)
@@ -106,7 +109,7 @@ def _study() -> tuple[Any, dict[str, tuple[str, ...]]]:
 
     study = _load()
     if isinstance(study, Search):
-        for name in ("arms", "seeds", "shard"):
+        for name in ("arms", "seeds", "shard", "strategy"):
             if FLAGS[name].value != FLAGS[name].default:
                 raise ConfigError(f"--{name} is a flag of a study of several runs; {FLAGS.config} is one: --set seed=1")
         return _load(*FLAGS.set), {}
@@ -152,8 +155,9 @@ def _trials(study: Any, arm_flags: dict[str, tuple[str, ...]], arms: Sequence[st
     """Returns the trials, seed by seed, so that a part of them already compares arms."""
     from tfaug.study import Trial
 
+    devices = () if FLAGS.strategy == "auto" else (f"--strategy={FLAGS.strategy}",)
     return [
-        Trial(arm, seed, dataclasses.replace(experiment, seed=seed), (*arm_flags[arm], f"--set=seed={seed}"))
+        Trial(arm, seed, dataclasses.replace(experiment, seed=seed), (*arm_flags[arm], f"--set=seed={seed}", *devices))
         for seed in seeds
         for arm, experiment in study.arms.items()
         if arm in arms
@@ -260,6 +264,7 @@ def _command() -> str:
     """Returns the command of the whole study, without what picks a part of it."""
     flags_given = [f"--config={FLAGS.config}", f"--workdir={FLAGS.workdir}", *(f"--set={each}" for each in FLAGS.set)]
     flags_given += [f"--grid={each}" for each in FLAGS.grid]
+    flags_given += [] if FLAGS.strategy == "auto" else [f"--strategy={FLAGS.strategy}"]
     return shlex.join(["tfaug", *(["sweep"] if FLAGS.grid else ["study", "run"]), *flags_given])
 
 
