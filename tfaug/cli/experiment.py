@@ -55,8 +55,8 @@ flags.DEFINE_integer(
 flags.DEFINE_string(
     "strategy",
     "auto",
-    "the devices: auto takes all GPUs, or all CPU devices where there is none; one takes the first alone; mirrored takes "
-    "all, and refuses a machine that has one",
+    "the devices: auto takes all GPUs, or all CPU devices where there is none; one, the first alone; mirrored, all of "
+    "several",
     flag_values=FLAGS,
 )
 
