@@ -67,7 +67,10 @@ def fail(capsys):
         (["study", "run", "--config=tests.tiny:study", "--workdir=W", "--shard=0/2"], ["--shard is '0/2'", "1..n"]),
         (["study", "run", "--config=tests.tiny:study", "--workdir=W", "--grid=a=1"], ["--grid is a flag of sweep"]),
         (["train", "--config=tests.tiny:run", "--workdir=W", "--strategy=mirored"], ["did you mean 'mirrored'", "one"]),
-        (["study", "run", "--config=tests.tiny:study", "--workdir=W", "--strategy=tpu"], ["'tpu'", "not built yet"]),
+        (
+            ["study", "run", "--config=tests.tiny:study", "--workdir=W", "--strategy=tp"],
+            ["'tp'", "mirrored, multi_worker"],
+        ),
         (
             ["study", "run", "--config=experiments.ordering:perfect", "--workdir=W", "--strategy=one"],
             ["--strategy is a flag of a study of several runs"],

@@ -116,3 +116,22 @@ def draws(layer: tf.keras.layers.Layer) -> bool:
     if KERAS_3:
         return bool(layer._seed_generators)
     return hasattr(layer, "_random_generator")
+
+
+def fit_across_workers(model: tf.keras.Model) -> None:
+    """Makes `fit` of a model run under MultiWorkerMirroredStrategy, where Keras 3 itself fails (keras issue 20585).
+
+    To build a model that is not built, it averages a batch over the workers, which they cannot do with what they hold;
+    and it averages what a step returns over an axis that a scalar does not have.
+
+    Args:
+      model: built, with metrics in what `train_step` and `test_step` return.
+    """
+    if not KERAS_3:
+        return
+    model._maybe_symbolic_build = lambda *args, **kwargs: None
+
+    def rows(step: Any) -> Any:
+        return lambda data: {name: tf.expand_dims(value, 0) for name, value in step(data).items()}
+
+    model.train_step, model.test_step = rows(model.train_step), rows(model.test_step)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import json
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfaug import augment, files, rng
-from tfaug.config import ConfigError, differences, from_dict, hash_of, identity, to_dict
+from tfaug.config import ConfigError, differences, fingerprint, from_dict, hash_of, identity, to_dict
 from tfaug.data import ImageData, Split, load_data, load_others, load_test_set, user_cache_dir
 from tfaug.evaluate.attacks import name_attacks
 from tfaug.evaluate.base import measure
@@ -31,6 +32,7 @@ from tfaug.train import fit
 from tfaug.train.methods.base import Answers
 from tfaug.train.phase import Training, goes_on
 from tfaug.train.strategy import mirrored_strategy
+from tfaug.train.workers import is_chief
 from tfaug.trained import answers_of, constants_of, find_teacher, load_trained
 from tfaug.views import choose_test_time
 from tfaug.workdir import Workdir, write_rows
@@ -61,6 +63,7 @@ class Job:
       workdir: the folder, there or not.
       config: the experiment.
       make_strategy: makes the strategy, see `tfaug.train.strategy.STRATEGIES`; called where devices are needed first.
+      data_service: address of the tf.data service that makes the batches; empty makes them here.
 
     Raises:
       ConfigError: if the folder holds a training of one of the names that was trained otherwise, naming the fields.
@@ -71,8 +74,10 @@ class Job:
         workdir: Workdir,
         config: Experiment,
         make_strategy: Callable[[], tf.distribute.Strategy] = mirrored_strategy,
+        data_service: str = "",
     ):
-        self.workdir, self.config, self._make_strategy = workdir, config, make_strategy
+        self.workdir, self.config, self.data_service = workdir, config, data_service
+        self._make_strategy = make_strategy
         self.path = workdir.path
         self.plans = plans(config)
         for name, plan in self.plans.items():
@@ -165,11 +170,20 @@ class Job:
                 )
             if self._is_trained(training):
                 continue
-            fit.check_fits(training.phases, data, self.strategy)
+            fit.check_fits(training.phases, data, self.strategy, self.data_service)
             if training.method.asks is not None:
                 teacher = self._answers(training.method.asks, check=True)
                 if training.method.stage_pairs:
                     self._check_networks(training, teacher)
+
+    def shared(self) -> dict[str, str]:
+        """Returns what must be the same for all workers of a training before they begin, a text each by its name."""
+        names = [training.name for training in self.config.trainings]
+        return {
+            "settings": fingerprint(self.config),
+            "images": json.dumps(self._constants),
+            "files in --workdir": self.workdir.trainings_sha256(names),
+        }
 
     def train(self) -> None:
         """Trains all trainings, one after the other, through their phases."""
@@ -181,7 +195,7 @@ class Job:
             ):
                 if not self._is_trained(training):
                     self._train_one(place, training, clock.book)
-                if place == 0:
+                if place == 0 and is_chief(self.strategy):
                     self._draw_augmentations()
 
     def _is_trained(self, training: Training) -> bool:
@@ -212,6 +226,7 @@ class Job:
             hashes=plan.hashes,
             on_epoch=on_epoch,
             on_pace=functools.partial(self._write_pace, training.name),
+            data_service=self.data_service,
         )
         results = fit.train_phases(run, network, training.phases)
         files.write_json(

@@ -30,6 +30,7 @@ import contextlib
 import csv
 import dataclasses
 import fcntl
+import hashlib
 import importlib.metadata
 import os
 import pathlib
@@ -276,6 +277,23 @@ class Workdir:
             if not link.is_symlink() or os.readlink(link) != target:
                 files.write_link(link, target)
             yield
+
+    def copy_trainings(self, names: Iterable[str], other: Workdir) -> None:
+        """Copies those of some trainings that `other` has."""
+        for name in names:
+            if other.training(name).path.exists():
+                shutil.copytree(other.training(name).path, self.training(name).path)
+
+    def trainings_sha256(self, names: Iterable[str]) -> str:
+        """Returns the SHA-256 of all files of some trainings, of their names and bytes."""
+        digest = hashlib.sha256()
+        for name in names:
+            for path in sorted(self.training(name).path.rglob("*")):
+                place = path.relative_to(self.path)
+                if path.is_file() and not any(part.startswith(".") for part in place.parts):
+                    digest.update(f"{place} {path.stat().st_size}\n".encode())
+                    digest.update(path.read_bytes())
+        return digest.hexdigest()
 
     def export(self, model: str) -> pathlib.Path:
         """The folder of a model's versions."""

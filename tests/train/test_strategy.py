@@ -49,8 +49,7 @@ def test_one_of_two_devices_trains_as_a_single_one(tmp_path):
     ("name", "num_gpus", "num_cpu_devices", "named"),
     [
         ("mirored", 0, 2, ["'mirored'", "did you mean 'mirrored'", "auto, one, mirrored"]),
-        ("multi_worker", 0, 2, ["'multi_worker'", "not built yet", "docs/scale.md", "auto, one, mirrored"]),
-        ("tpu", 0, 2, ["'tpu'", "not built yet", "auto, one, mirrored"]),
+        ("multi_worker", 0, 2, ["'multi_worker'", "of `tfaug train` alone", "auto, one, mirrored"]),
         ("mirrored", 0, 1, ["no GPU and 1 CPU device", "auto or one", "--cpu_devices=2"]),
         ("mirrored", 1, 2, ["1 GPU", "auto or one"]),
     ],
@@ -81,7 +80,7 @@ def ask(module, *arguments: str) -> int:
 def test_the_flag_chooses_for_the_job(monkeypatch, tmp_path):
     found = []
 
-    def job(workdir, config, make_strategy):
+    def job(workdir, config, make_strategy, data_service):
         found.append(make_strategy().num_replicas_in_sync)
         raise ConfigError("seen")
 

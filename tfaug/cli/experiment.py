@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import pathlib
 import subprocess
@@ -9,12 +10,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import flags
 
-from tfaug import expressions, startup
+from tfaug import expressions, files, startup
 from tfaug.config import ConfigError
 from tfaug.extras import explained
+
+if TYPE_CHECKING:
+    from tfaug.experiment import Experiment
+    from tfaug.workdir import Workdir
 
 COMMANDS = {
     "run": "everything below in order: train, export, evaluate through a served endpoint, report",
@@ -56,7 +62,14 @@ flags.DEFINE_string(
     "strategy",
     "auto",
     "the devices: auto takes all GPUs, or all CPU devices where there is none; one, the first alone; mirrored, all of "
-    "several",
+    "several; multi_worker, those of all workers that TF_CONFIG names, for train alone and also auto then; "
+    "tpu",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "data_service",
+    "",
+    "run, train: grpc://HOST:PORT of a tf.data service whose workers load and augment the batches",
     flag_values=FLAGS,
 )
 
@@ -84,6 +97,8 @@ def main(command: str, arguments: Sequence[str]) -> int:
             f"{missing} is missing; as in: tfaug {command} --config=experiments.quickstart:digits --workdir=DIR"
         )
     startup.import_tensorflow()
+    import tensorflow as tf
+
     from tfaug.experiment import CLASSES, Experiment
 
     config = expressions.load(FLAGS.config, FLAGS.set, CLASSES)
@@ -96,20 +111,26 @@ def main(command: str, arguments: Sequence[str]) -> int:
         )
     startup.use_devices(deterministic=config.deterministic, num_cpu_devices=FLAGS.cpu_devices)
 
+    from tfaug.data.service import check_service
     from tfaug.run import STAGES, Job
     from tfaug.serving.errors import ServingError
     from tfaug.train.callbacks import NonFiniteLoss
     from tfaug.train.strategy import choose_strategy
+    from tfaug.train.workers import multi_worker_strategy
     from tfaug.workdir import Workdir
 
-    make_strategy = choose_strategy(FLAGS.strategy, FLAGS.cpu_devices)
+    make_strategy = choose_strategy(FLAGS.strategy, FLAGS.cpu_devices, across_workers=command == "train")
+    if FLAGS.data_service:
+        check_service(FLAGS.data_service)
     stages = tuple(STAGES) if command == "run" else (command,)
     with explained():
         for module in (STAGES[stage] for stage in stages if stage in STAGES):
             importlib.import_module(module)
 
     workdir = Workdir(FLAGS.workdir, FLAGS.trainings)
-    job = Job(workdir, config, make_strategy)
+    if make_strategy is multi_worker_strategy:
+        return _train_as_worker(workdir, config)
+    job = Job(workdir, config, make_strategy, FLAGS.data_service)
     if command == "serve":
         return _serve(job.exported())
     if command != "report":
@@ -127,12 +148,65 @@ def main(command: str, arguments: Sequence[str]) -> int:
         except (NonFiniteLoss, ServingError) as error:
             print(f"tfaug: {error}", file=sys.stderr)
             return 1
+        except tf.errors.UnknownError as error:
+            if not FLAGS.data_service or "tf.data service" not in error.message:
+                raise
+            print(
+                f"tfaug: {error.message.splitlines()[0]}; the same command goes on from the last epoch", file=sys.stderr
+            )
+            return 1
     if command in ("run", "report"):
-        from tfaug import files
         from tfaug.report import short_table
 
         print(short_table(files.read_json(workdir.summary)))
         print(f"\nreport: {workdir.page}")
+    return 0
+
+
+def _train_as_worker(shared: Workdir, config: Experiment) -> int:
+    """Trains as one of several workers.
+
+    All of them take part in all that reads a variable, and so in all that is written: the chief works in the run's
+    folder and each other worker in a copy of it that it drops, so that nobody but the chief writes there.
+    """
+    import tensorflow as tf
+
+    from tfaug.run import Job
+    from tfaug.train.callbacks import NonFiniteLoss
+    from tfaug.train.workers import check_same, multi_worker_strategy, read_cluster
+    from tfaug.workdir import Workdir
+
+    if FLAGS.trainings or FLAGS.cpu_devices > 1:
+        flag = "--trainings" if FLAGS.trainings else "--cpu_devices"
+        raise ConfigError(f"{flag} does not go with several workers, which TF_CONFIG names; allowed: leave it out")
+    cluster = read_cluster()
+    place = f"worker {cluster.index} of {len(cluster.addresses)}"
+    print(f"[tfaug] {place}: waits for the others", file=sys.stderr, flush=True)
+    strategy = multi_worker_strategy()
+    with contextlib.ExitStack() as stack:
+        workdir = shared
+        if not cluster.is_chief:
+            workdir = Workdir(stack.enter_context(tempfile.TemporaryDirectory(prefix="tfaug-worker-")))
+            workdir.copy_trainings([training.name for training in config.trainings], shared)
+        job = Job(workdir, config, lambda: strategy, FLAGS.data_service)
+        print("[tfaug] data", file=sys.stderr, flush=True)
+        job.load()
+        workdir.begin(config)
+        stack.enter_context(workdir.lock())
+        try:
+            check_same(strategy, cluster, job.shared())
+            job.train()
+            check_same(strategy, cluster, {"weights": ""})  # the chief leaves no worker before it has written all
+        except NonFiniteLoss as error:
+            print(f"tfaug: {error}", file=sys.stderr)
+            return 1
+        except tf.errors.OpError as error:
+            print(
+                f"tfaug: {place}: {files.one_line(error)[:300]}; where another worker has ended, start all of them "
+                "again with the same command: the training goes on from its last epoch",
+                file=sys.stderr,
+            )
+            return 1
     return 0
 
 

@@ -15,6 +15,7 @@ from tfaug import rng
 from tfaug.augment.base import Batch
 from tfaug.config import ConfigError
 from tfaug.data.load import Split
+from tfaug.data.service import in_order
 from tfaug.schedules import Progress, Visit
 
 BatchFunction = Callable[[Batch, tf.Tensor, Any], Batch]  # the last is a Progress or a Visit
@@ -38,7 +39,12 @@ def step_seed(seed: tf.Tensor, step: tf.Tensor | int, replica: tf.Tensor | int) 
 
 
 def augment_replicas(
-    function: BatchFunction, batch: Batch, seed: tf.Tensor, progress: Progress | Visit, num_replicas: int
+    function: BatchFunction,
+    batch: Batch,
+    seed: tf.Tensor,
+    progress: Progress | Visit,
+    num_replicas: int,
+    first: int = 0,
 ) -> Batch:
     """Augments each replica's equal share of a global batch by itself, as the replicas would on their devices.
 
@@ -48,19 +54,20 @@ def augment_replicas(
       seed: of the phase, int32 [2].
       progress: the step, counted from the start of the phase, the steps of the phase and, in a `Visit`, the examples.
       num_replicas: 1 or more.
+      first: which replica the first share is of; the others follow.
 
     Returns:
       The augmented shares, one after the other.
     """
     if num_replicas == 1:
-        return function(batch, step_seed(seed, progress.step, 0), progress)
+        return function(batch, step_seed(seed, progress.step, first), progress)
     images, labels = tf.split(batch.images, num_replicas), tf.split(batch.labels, num_replicas)
     progresses = [progress] * num_replicas
     if isinstance(progress, Visit):
         progresses = [progress._replace(examples=share) for share in tf.split(progress.examples, num_replicas)]
     shares = [
-        function(Batch(images[replica], labels[replica]), step_seed(seed, progress.step, replica), progresses[replica])
-        for replica in range(num_replicas)
+        function(Batch(images[i], labels[i]), step_seed(seed, progress.step, first + i), progresses[i])
+        for i in range(num_replicas)
     ]
     return Batch(*(tf.concat(parts, axis=0) for parts in zip(*shares, strict=True)))
 
@@ -77,6 +84,8 @@ def training_batches(
     num_replicas: int = 1,
     with_examples: bool = False,
     rows_of: RowsFunction = shuffled_rows,
+    replicas: range | None = None,
+    service: str = "",
 ) -> tf.data.Dataset:
     """Returns (images, labels) batches of the epochs first_epoch..num_epochs - 1, each epoch in its own seeded order.
 
@@ -92,10 +101,12 @@ def training_batches(
       num_replicas: how many replicas share a batch.
       rows_of: which examples an epoch visits, in their order: `function(seed, epoch, labels) -> int32 [N or more]`.
       with_examples: whether a batch also holds the place of each image in `split`, for augmenting on the device.
+      replicas: of which replicas to return the shares alone, those of one worker; None for the whole batch.
+      service: address of the tf.data service that makes the batches, see `tfaug.data.service`; empty makes them here.
 
     Returns:
       A data set of images uint8 (or what `augment` makes of them) [B, H, W, C] and labels float32 [B, K]; then, if
-      asked for, examples int32 [B].
+      asked for, examples int32 [B]. B is that of the shares asked for.
 
     Raises:
       ConfigError: if there are fewer images than one batch needs.
@@ -108,24 +119,35 @@ def training_batches(
     steps_per_epoch = num_examples // batch_size
     images, labels = tf.constant(split.images), tf.constant(split.label_rows(num_classes))
     augment_seed = augmentation_seed(seed)
+    replicas = replicas or range(num_replicas)
+    own = slice(*(place * (batch_size // num_replicas) for place in (replicas.start, replicas.stop)))
 
-    def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
+    def rows_at(epoch: tf.Tensor) -> tf.Tensor:
         order = rows_of(order_seed(seed), epoch, labels)
         rows = tf.reshape(order[: steps_per_epoch * batch_size], [steps_per_epoch, batch_size])
-        return tf.data.Dataset.from_tensor_slices(rows).enumerate(epoch * steps_per_epoch)
+        return rows if len(replicas) == num_replicas else rows[:, own]
+
+    def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensor_slices(rows_at(epoch)).enumerate(epoch * steps_per_epoch)
 
     def load(step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, ...]:
         batch = Batch(tf.gather(images, rows), tf.gather(labels, rows))
         if augment is not None:
             visit = visit_at(augment_seed, step, num_epochs * steps_per_epoch, steps_per_epoch, rows)
-            batch = augment_replicas(augment, batch, augment_seed, visit, num_replicas)
+            batch = augment_replicas(augment, batch, augment_seed, visit, len(replicas), replicas.start)
         return (batch.images, batch.labels, rows) if with_examples else (batch.images, batch.labels)
 
-    batches = tf.data.Dataset.range(first_epoch, num_epochs).flat_map(epoch_of)
+    def load_at(step: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return load(step, rows_at(step // steps_per_epoch)[step % steps_per_epoch])
+
+    if service:
+        batches = in_order(first_epoch * steps_per_epoch, num_epochs * steps_per_epoch, load_at, service)
+    else:
+        batches = tf.data.Dataset.range(first_epoch, num_epochs).flat_map(epoch_of).map(load, num_parallel_calls=2)
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return batches.map(load, num_parallel_calls=2).prefetch(4).with_options(options)
+    return batches.prefetch(4).with_options(options)
 
 
 def visit_at(seed: tf.Tensor, step: tf.Tensor, total_steps: int, steps_per_epoch: int, examples: tf.Tensor) -> Visit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import pathlib
 import sys
@@ -28,6 +29,8 @@ from tfaug.data.pipeline import (
     training_batches,
     visit_at,
 )
+from tfaug.data.service import MAX_BYTES
+from tfaug.keras_versions import fit_across_workers
 from tfaug.models import StagedModel
 from tfaug.models.stages import infer
 from tfaug.schedules import Schedule
@@ -43,6 +46,7 @@ from tfaug.train.risks import TrainingRisks
 from tfaug.train.state import State
 from tfaug.train.step import Learner
 from tfaug.train.strategy import compiles_on_device
+from tfaug.train.workers import distribute_shares, spans_workers
 from tfaug.workdir import OF_EPOCH, PhaseFolder, TrainingFolder
 
 
@@ -81,6 +85,7 @@ class TrainingRun:
       hashes: what identifies each phase with all before it; written with its result, and none is done under another.
       on_epoch: called with the seconds of every finished epoch.
       on_pace: called once a phase with its name and the seconds of a step, when it has made 20 in this process.
+      data_service: address of the tf.data service that makes the batches; empty makes them here.
     """
 
     folder: TrainingFolder
@@ -93,6 +98,7 @@ class TrainingRun:
     hashes: tuple[str, ...] = ()
     on_epoch: Callable[[float], None] | None = None
     on_pace: Callable[[str, float], None] | None = None
+    data_service: str = ""
 
 
 def train_phases(run: TrainingRun, network: StagedModel, phases: Sequence[Phase]) -> list[dict[str, Any]]:
@@ -113,7 +119,7 @@ def train_phases(run: TrainingRun, network: StagedModel, phases: Sequence[Phase]
         TensorFlow would see a pattern in the folder's path.
     """
     files.refuse_pattern("the run's folder", run.folder.path)
-    check_fits(phases, run.data, run.strategy)
+    check_fits(phases, run.data, run.strategy, run.data_service)
     for phase in phases:
         if phase.mix_features is not None:
             phase.mix_features.places(network)
@@ -132,9 +138,11 @@ def train_phases(run: TrainingRun, network: StagedModel, phases: Sequence[Phase]
     return results
 
 
-def check_fits(phases: Sequence[Phase], data: ImageData, strategy: tf.distribute.Strategy) -> None:
+def check_fits(
+    phases: Sequence[Phase], data: ImageData, strategy: tf.distribute.Strategy, data_service: str = ""
+) -> None:
     """Checks all phases before the first begins: batches that the devices can share, of no more images than there are,
-    and orders.
+    orders, and what a tf.data service has to make.
 
     Raises:
       ConfigError: if they do not fit, naming the phase.
@@ -155,8 +163,30 @@ def check_fits(phases: Sequence[Phase], data: ImageData, strategy: tf.distribute
                 num_held_out=len(data.validation),
                 num_replicas=strategy.num_replicas_in_sync,
             )
+            if data_service:
+                _check_served(phase, data)
         except ConfigError as error:
             raise ConfigError(f"phase {phase.name}: {error}") from None
+
+
+def _check_served(phase: Phase, data: ImageData) -> None:
+    """Refuses a phase of which a tf.data service cannot make the batches."""
+    if isinstance(phase.order, ScoringOrder):
+        raise ConfigError(
+            f"order is {phase.order!r}, which chooses each batch within the step: there is nothing for a data service "
+            "to make; allowed: Shuffled(), or no --data_service"
+        )
+    if phase.engine == "keras_cv" and phase.augment_on == "host":
+        raise ConfigError(
+            "engine is 'keras_cv', which draws from generators of this process; allowed: engine 'tfaug', "
+            "or no --data_service"
+        )
+    num_bytes = data.train.images.nbytes + 4 * len(data.train) * data.num_classes
+    if num_bytes > MAX_BYTES:
+        raise ConfigError(
+            f"there are {num_bytes:,} bytes of training images and labels; a data service takes them in one message; "
+            f"allowed: {MAX_BYTES:,} or fewer, or no --data_service"
+        )
 
 
 def _train_phase(
@@ -241,7 +271,8 @@ def _feed(
         )
         learner.loader = loader
         return loader.placeholders(first_epoch, phase.epochs), [BeginEpoch(loader)]
-    batches = training_batches(
+    batches_of = functools.partial(
+        training_batches,
         run.data.train,
         num_classes=run.data.num_classes,
         batch_size=phase.num_drawn,
@@ -252,8 +283,11 @@ def _feed(
         num_replicas=run.strategy.num_replicas_in_sync,
         with_examples=on_host is None or learner.answers is not None,
         rows_of=phase.order.rows,
+        service=run.data_service,
     )
-    return batches, []
+    if spans_workers(run.strategy):
+        return distribute_shares(run.strategy, lambda replicas: batches_of(replicas=replicas)), []
+    return batches_of(), []
 
 
 def make_learner(
@@ -287,6 +321,8 @@ def make_learner(
     # Built now, so that a checkpoint finds all of its variables.
     optimizer.build(network.trainable_variables)
     learner.compile(optimizer=optimizer, jit_compile=False)  # compiles by itself what XLA can
+    if spans_workers(tf.distribute.get_strategy()):
+        fit_across_workers(learner)
     return learner
 
 
