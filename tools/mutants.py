@@ -41,6 +41,9 @@ TESTS = {
     "tfaug/run.py": ("tests/train/test_joints.py", "tests/test_run.py"),
     "tfaug/study.py": ("tests/test_study.py",),
     "tfaug/trials.py": ("tests/test_study.py",),
+    "tfaug/train/strategy.py": ("tests/train/test_strategy.py", "tests/train/test_workers.py"),
+    "tfaug/train/workers.py": ("tests/train/test_workers.py",),
+    "tfaug/data/service.py": ("tests/train/test_service.py",),
     "tfaug/trained.py": ("tests/train/test_joints.py",),
     "tfaug/workdir.py": (
         *("tests/test_workdir.py", "tests/test_study.py", "tests/test_evaluators.py", "tests/train/test_joints.py"),
