@@ -119,7 +119,7 @@ def test_it_is_an_error_too_where_many_wait_for_it(monkeypatch):
     taken = arriving(monkeypatch, [0, *range(2, 400)])
     with pytest.raises(tf.errors.UnknownError, match="has lost the batch of step 1:"):
         squares(0, 400)
-    assert taken[-1] == 2 + 256
+    assert 2 + 256 <= taken[-1] < 350  # tf.data itself takes some ahead
 
 
 @pytest.mark.parametrize(
