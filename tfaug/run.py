@@ -181,7 +181,7 @@ class Job:
         names = [training.name for training in self.config.trainings]
         return {
             "settings": fingerprint(self.config),
-            "images": json.dumps(self._constants),
+            "images": json.dumps([constants for _, constants in self._data_of.values()]),
             "files in --workdir": self.workdir.trainings_sha256(names),
         }
 
