@@ -13,6 +13,7 @@ import time
 import pytest
 import scipy.stats
 import tensorflow as tf
+from PIL import Image
 
 from experiments import quickstart
 from tests import tiny
@@ -24,6 +25,7 @@ from tfaug.models import LeNet, ResNet, build_model
 from tfaug.models.cost import count_flops, num_parameters
 from tfaug.report import hparams
 from tfaug.report import study as reports
+from tfaug.report.markdown import fill_page
 from tfaug.report.results import Results, read_collected, read_results
 from tfaug.run import Job
 from tfaug.study import (
@@ -558,13 +560,20 @@ def test_tensorboard_is_told_the_settings_that_differ_and_the_results(finished):
 def test_tables_go_into_a_page_and_nowhere_else(finished, tmp_path):
     _, results, _, summary = finished
     page = tmp_path / "page.md"
-    page.write_text("a\n<!-- study: m:f -->\nold\n<!-- study end -->\nb\n")
-    reports.fill_page(page, "m:f", results, summary)
+    places = ("study: m:f", "study figures: m:f")
+    page.write_text("".join(f"a\n<!-- {place} -->\nold\n<!-- study end -->\nb\n" for place in places))
+    fill_page(page, "m:f", results, summary)
     text = page.read_text()
     assert text.startswith("a\n<!-- study: m:f -->\n| Main") and text.endswith("\n<!-- study end -->\nb\n")
-    assert "| test accuracy, % | 74.00 ± 10.00 (+13.00: +13.00 to +13.00) | 61.00 ± 10.00 |" in text
+    assert "| test accuracy, % | 74.00 ± 10.00 (+13.00: +13.00 to +13.00) | 61.00 ± 10.00 [51.25] |" in text
+    assert "In square brackets: the paper." in text and "old" not in text
+    assert "<!-- study figures: m:f -->\n**By arm <u>**\n\n![test accuracy, % by arm: " in text
+    for number in (1, 2):
+        assert f"](figure_{number}.png)\n" in text
+        with Image.open(tmp_path / f"figure_{number}.png") as image:
+            assert image.width == 640 and len(image.getcolors(10_000)) > 9
     with pytest.raises(ConfigError, match="has no place <!-- study: m:g -->"):
-        reports.fill_page(page, "m:g", results, summary)
+        fill_page(page, "m:g", results, summary)
 
 
 @pytest.mark.parametrize(
@@ -581,5 +590,5 @@ def test_a_page_is_that_of_its_rows(tmp_path, name, place, line):
     assert results.missing == ()
     page, held = tmp_path / "README.md", (tiny.ROOT / place).read_text()
     page.write_text(held)
-    reports.fill_page(page, f"experiments.quickstart:{name}_study", results, reports.summarize(results))
+    fill_page(page, f"experiments.quickstart:{name}_study", results, reports.summarize(results))
     assert page.read_text() == held and line in held

@@ -36,6 +36,7 @@ TESTS = {
     "tfaug/report/recorded.py": ("tests/report/test_report_summary.py",),
     "tfaug/report/results.py": ("tests/test_study.py",),
     "tfaug/report/study.py": ("tests/test_study.py",),
+    "tfaug/report/markdown.py": ("tests/test_study.py",),
     "tfaug/perfect_ordering.py": ("tests/test_perfect_ordering.py",),
     "tfaug/rng.py": ("tests/test_rng.py",),
     "tfaug/run.py": ("tests/train/test_joints.py", "tests/test_run.py"),

@@ -217,14 +217,15 @@ def _search(search: Any, runs: bool) -> int:
 
 def _report(folder: Any, results: Any, trials: Sequence[Any]) -> None:
     """Writes the report, and shows its tables."""
-    from tfaug.report import study as reports
+    from tfaug.report.markdown import fill_page, markdown
+    from tfaug.report.study import write_study
     from tfaug.trials import say
 
-    summary = reports.write_study(folder, results, trials)
-    print(reports.markdown(results, summary))
+    summary = write_study(folder, results, trials)
+    print(markdown(results, summary))
     print(f"\nreport: {folder.report}")
     if FLAGS.page:
-        reports.fill_page(pathlib.Path(FLAGS.page), FLAGS.config, results, summary)
+        fill_page(pathlib.Path(FLAGS.page), FLAGS.config, results, summary)
     if results.missing:
         say(f"not finished: {'; '.join(results.missing)}")
 
@@ -271,11 +272,12 @@ def _command() -> str:
 def _report_rows(study: Any) -> int:
     """Fills a page from collected rows."""
     with explained():
-        from tfaug.report import study as reports
+        from tfaug.report.markdown import fill_page, markdown
         from tfaug.report.results import read_collected
+        from tfaug.report.study import summarize
 
     results = read_collected(pathlib.Path(FLAGS.rows), study)
-    summary = reports.summarize(results)
-    reports.fill_page(pathlib.Path(FLAGS.page), FLAGS.config, results, summary)
-    print(reports.markdown(results, summary))
+    summary = summarize(results)
+    fill_page(pathlib.Path(FLAGS.page), FLAGS.config, results, summary)
+    print(markdown(results, summary))
     return 0

@@ -1,4 +1,4 @@
-"""The report of a study: rows of all runs -> statistics over seeds -> summary.json, one HTML page, Markdown tables."""
+"""The report of a study: rows of all runs -> statistics over seeds -> summary.json, one HTML page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from tfaug import files, metrics
-from tfaug.config import ConfigError, differences, to_dict
+from tfaug.config import differences, to_dict
 from tfaug.report import figures
 from tfaug.report.results import Results
 from tfaug.report.text import duration
@@ -94,7 +94,7 @@ def summarize(results: Results) -> dict[str, Any]:
     for table in study.tables:
         if not table.against:
             continue
-        for arm in _arms(table, study):
+        for arm in arms_of(table, study):
             for column in table.columns:
                 by_arm = values[column.name]
                 found = difference(by_arm[arm], by_arm[table.against]) if arm != table.against else None
@@ -104,7 +104,8 @@ def summarize(results: Results) -> dict[str, Any]:
     return {"name": study.name, "arms": arms, "differences": compared, "missing": list(results.missing)}
 
 
-def _arms(part: Table | Figure, study: Study | Search) -> list[str]:
+def arms_of(part: Table | Figure, study: Study | Search) -> list[str]:
+    """Returns the arms of a part of a study, of all of it where it names none."""
     return list(part.arms) or list(study.arms)
 
 
@@ -153,7 +154,7 @@ def render_study(folder: StudyFolder, results: Results, summary: Mapping[str, An
         colors=figures.COLORS,
         num_trials=len(trials),
         tables=[_table(table, study, summary) for table in study.tables],
-        figures=[_figure(figure, results, index) for index, figure in enumerate(drawn)],
+        figures=[_inline(drawing_of(figure, results), index) for index, figure in enumerate(drawn)],
         everything=_everything(results),
         command=about.get("command", ""),
         arms=_about_arms(study, trials, about.get("costs", {}), folder) if isinstance(study, Study) else [],
@@ -187,7 +188,7 @@ class _Cell(NamedTuple):
 def _table(table: Table, study: Study | Search, summary: Mapping[str, Any]) -> dict[str, Any]:
     """Lays a table out: its groups of columns, and the cells of each arm."""
     paper = {(each.arm, each.column): each for each in study.paper}
-    arms = _arms(table, study)
+    arms = arms_of(table, study)
     groups: list[dict[str, Any]] = []
     lines: dict[str, list[_Cell]] = {arm: [] for arm in arms}
     for column in table.columns:
@@ -198,7 +199,7 @@ def _table(table: Table, study: Study | Search, summary: Mapping[str, Any]) -> d
         for arm in arms:
             found = summary["arms"][arm].get(column.name)
             count = f"n = {found['n']}" if found and isinstance(study, Study) else ""
-            ends = _ends(found, column)
+            ends = format_ends(found, column)
             lines[arm].append(_Cell(mean_and_sd(found, column), ", ".join(filter(None, (ends, count))), _mean(found)))
             if has_paper:
                 printed = paper.get((arm, column.name))
@@ -207,7 +208,7 @@ def _table(table: Table, study: Study | Search, summary: Mapping[str, Any]) -> d
             if table.against:
                 gap = summary["differences"].get(table.title, {}).get(arm, {}).get(column.name)
                 above = gap["difference"] if gap else None
-                small = _ends(gap, column, sign=True) + ("" if gap is None or gap["paired"] else ", not paired")
+                small = format_ends(gap, column, sign=True) + ("" if gap is None or gap["paired"] else ", not paired")
                 lines[arm].append(_Cell(shown(above, column, sign=True), small, above))
     names = {column.name for column in table.columns}
     notes = [
@@ -218,7 +219,7 @@ def _table(table: Table, study: Study | Search, summary: Mapping[str, Any]) -> d
     return {"table": table, "groups": groups, "lines": lines, "notes": notes}
 
 
-def _ends(found: Mapping[str, Any] | None, column: Column, sign: bool = False) -> str:
+def format_ends(found: Mapping[str, Any] | None, column: Column, sign: bool = False) -> str:
     """Writes an interval."""
     if not found or not found["interval"]:
         return ""
@@ -303,11 +304,21 @@ def _versions(folder: StudyFolder, trials: Sequence[Trial]) -> list[tuple[str, l
 # -- figures -------------------------------------------------------------------------------------------------------
 
 
-def _figure(figure: Figure | Histogram, results: Results, index: int) -> dict[str, Any]:
-    """Draws a figure, and writes the numbers in it as CSV."""
+class Drawn(NamedTuple):
+    """A figure: what puts the marks into its axes, what is told to who does not see it, its numbers as CSV."""
+
+    title: str
+    draw: Callable[[Axes], None]
+    alt: str
+    size_px: tuple[int, int]
+    csv: str
+
+
+def drawing_of(figure: Figure | Histogram, results: Results) -> Drawn:
+    """Returns the drawing of a figure."""
     if isinstance(figure, Histogram):
-        return _histogram(figure, results, index)
-    arms = _arms(figure, results.study)
+        return _histogram(figure, results)
+    arms = arms_of(figure, results.study)
     y = results.values(figure.y)
     x = None if figure.x is None else results.values(figure.x)
     text = io.StringIO()
@@ -320,16 +331,13 @@ def _figure(figure: Figure | Histogram, results: Results, index: int) -> dict[st
     if figure.x is None or x is None:
         means = [f"{arm} {mean_and_sd(statistics(y[arm]), figure.y)}" for arm in arms if y[arm]]
         alt = f"{figure.y.heading} by arm: {', '.join(means)}."
-        drawing = figures.svg(_draw_arms(arms, y, figure.y), f"study-{index}", alt, (640, 70 + 34 * len(arms)))
-    else:
-        alt = f"{figure.y.heading} over {figure.x.heading}, a dot a run."
-        drawing = figures.svg(_draw_scatter(arms, x, y, figure.x, figure.y), f"study-{index}", alt, (640, 420))
-    data = "data:text/csv;charset=utf-8," + urllib.parse.quote(text.getvalue())
-    return {"title": figure.title, "svg": Markup(drawing), "csv": data, "file": f"figure_{index + 1}.csv"}
+        return Drawn(figure.title, _draw_arms(arms, y, figure.y), alt, (640, 70 + 34 * len(arms)), text.getvalue())
+    alt = f"{figure.y.heading} over {figure.x.heading}, a dot a run."
+    return Drawn(figure.title, _draw_scatter(arms, x, y, figure.x, figure.y), alt, (640, 420), text.getvalue())
 
 
-def _histogram(figure: Histogram, results: Results, index: int) -> dict[str, Any]:
-    """Draws how a number is spread, and writes its shares as CSV."""
+def _histogram(figure: Histogram, results: Results) -> Drawn:
+    """Returns the drawing of how a number is spread."""
     prefix = f"{figure.metric}_share_"
     bins = [row for row in results.rows if row.arm == figure.arm and row.metric.startswith(prefix)]
     lines = ["low,high,share", *(f"{row.low!r},{row.high!r},{row.value!r}" for row in bins)]
@@ -343,9 +351,14 @@ def _histogram(figure: Histogram, results: Results, index: int) -> dict[str, Any
         axes.set_ylabel("share, %")
 
     ends = f" from {bins[0].low:.4g} to {bins[-1].high:.4g}" if bins else ": not measured yet"
-    drawing = figures.svg(draw, f"study-{index}", f"{figure.title}{ends}.", (640, 250))
-    data = "data:text/csv;charset=utf-8," + urllib.parse.quote("\n".join(lines) + "\n")
-    return {"title": figure.title, "svg": Markup(drawing), "csv": data, "file": f"figure_{index + 1}.csv"}
+    return Drawn(figure.title, draw, f"{figure.title}{ends}.", (640, 250), "\n".join(lines) + "\n")
+
+
+def _inline(drawing: Drawn, index: int) -> dict[str, Any]:
+    """Returns what the HTML page shows of a drawing."""
+    svg = figures.svg(drawing.draw, f"study-{index}", drawing.alt, drawing.size_px)
+    data = "data:text/csv;charset=utf-8," + urllib.parse.quote(drawing.csv)
+    return {"title": drawing.title, "svg": Markup(svg), "csv": data, "file": f"figure_{index + 1}.csv"}
 
 
 def _draw_arms(
@@ -400,87 +413,3 @@ def _draw_scatter(
         axes.legend(loc="best", ncols=1 + np.size(arms) // 8)
 
     return draw
-
-
-# -- Markdown ------------------------------------------------------------------------------------------------------
-
-
-def markdown(results: Results, summary: Mapping[str, Any]) -> str:
-    """Returns the tables of a study as Markdown: a line a number, a column an arm, mean ± sd; of a search its value and
-    the paper's."""
-    parts = []
-    printed = results.study.paper if isinstance(results.study, Search) else ()
-    paper = {(each.arm, each.column): each.value for each in printed}
-    for table in results.study.tables:
-        arms = _arms(table, results.study)
-        counts = {arm: {found["n"] for found in summary["arms"][arm].values()} for arm in arms}
-        spans = {arm: " to ".join(map(str, sorted({min(c), max(c)}))) for arm, c in counts.items() if c}
-        many = isinstance(results.study, Study)
-        heads = [f"{_code(arm)}, n = {span}" if many else _code(arm) for arm, span in spans.items()]
-        arms = [arm for arm in arms if counts[arm]]
-        lines = [f"| {table.title} | " + " | ".join(heads) + " |", "| --- |" + " --- |" * len(arms)]
-        for column in table.columns:
-            cells = [mean_and_sd(summary["arms"][arm].get(column.name), column) for arm in arms]
-            compared = summary["differences"].get(table.title, {})
-            for place, arm in enumerate(arms):
-                if gap := compared.get(arm, {}).get(column.name):
-                    cells[place] += f" ({shown(gap['difference'], column, sign=True)}: {_ends(gap, column, sign=True)})"
-                if (arm, column.name) in paper:
-                    cells[place] += f" [{paper[arm, column.name]:.{column.digits}f}]"
-            if any(cells):
-                lines.append(f"| {column.heading} | " + " | ".join(cells) + " |")
-        if any(arm in arms and column in {each.name for each in table.columns} for arm, column in paper):
-            lines += ["", "In square brackets: the paper."]
-        if table.against:
-            note = f"In brackets: minus `{table.against}`, and the 95 % interval of that, paired by seed."
-            lines += ["", note]
-        parts.append("\n".join(lines + ([f"\n{table.note}"] if table.note else [])))
-    return "\n\n".join(parts)
-
-
-def _code(name: str) -> str:
-    """Writes a name as code in a cell of a Markdown table."""
-    return f"`{name.replace('|', chr(92) + '|')}`"
-
-
-def markdown_of_runs(results: Results) -> str:
-    """Returns every number of the tables run by run, as Markdown: a line a number, a column a run; of differences on
-    the same images the interval over these too."""
-    arms = [arm for arm in results.study.arms if any(row.arm == arm for row in results.rows)]
-    runs = [(arm, seed) for arm in arms for seed in sorted({row.seed or 0 for row in results.rows if row.arm == arm})]
-    lines = ["| | " + " | ".join(f"{_code(arm)} {seed}" for arm, seed in runs) + " |", "| --- |" + " --- |" * len(runs)]
-    for column in results.study.columns().values():
-        values, rows = results.values(column), results.picked(column)
-        cells = []
-        for arm, seed in runs:
-            cell = shown(values[arm].get(seed), column, sign=column.unit == "points")
-            row = rows[arm].get(seed)
-            if column.unit == "points" and row is not None and row.low is not None and column.minus is None:
-                cell += f" ({shown(row.low, column)} to {shown(row.high, column)})"
-            cells.append(cell)
-        if any(cells):
-            lines.append(f"| {column.heading} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def fill_page(page: pathlib.Path, name: str, results: Results, summary: Mapping[str, Any]) -> None:
-    """Puts the tables of a study into a page.
-
-    They go between the lines `<!-- study: NAME -->` and `<!-- study end -->`, those run by run between
-    `<!-- study runs: NAME -->` and `<!-- study end -->`, where the page has these.
-
-    Raises:
-      ConfigError: if the page has neither place.
-    """
-    text = page.read_text(encoding="utf-8")
-    filled = False
-    for mark, tables in ((f"study: {name}", markdown(results, summary)), (f"study runs: {name}", "")):
-        before, start, rest = text.partition(f"<!-- {mark} -->\n")
-        _, end, after = rest.partition("<!-- study end -->")
-        if end:
-            text = f"{before}{start}{tables or markdown_of_runs(results)}\n{end}{after}"
-            filled = True
-    if not filled:
-        raise ConfigError(f"--page={page} has no place <!-- study: {name} --> ... <!-- study end -->")
-    with files.atomic_file(page) as partial:
-        partial.write_text(text, encoding="utf-8")
