@@ -167,7 +167,6 @@ def test_a_run_killed_anywhere_ends_with_the_weights_of_one_that_never_was(whole
         return lambda: any(workdir.glob(pattern))
 
     moments = {
-        "first phase, after an epoch": being_written("teacher/0_train/checkpoints/epoch_0001"),
         "second phase, while a checkpoint is being written": being_written("teacher/1_refine/checkpoints/.partial-*"),
         "while an export is being written": being_written("export/refine/.partial-*"),
         "while predictions are being written": being_written("predictions/train/test.clean.plain.npz"),
@@ -203,17 +202,6 @@ def test_a_folder_with_somebodys_files_is_refused(tmp_path):
     assert refused.returncode == 2
     assert "thesis.tex" in refused.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-
-
-def test_a_student_learns_from_the_teacher_of_another_workdir(whole, tmp_path):
-    flags = ("--set", "deterministic=true", "--set", "phases.1.epochs=1")
-    other = tmp_path / "other"
-    asked = f'trainings.student.method.teacher=FromWorkdir("{whole}", "teacher")'
-    tiny.check_done(tiny.tfaug("train", other, *flags, "--set", asked))
-    held = [json.loads((run / "student" / "result.json").read_text())["weights_sha256"] for run in (whole, other)]
-    teachers = [json.loads((run / "teacher" / "result.json").read_text())["weights_sha256"] for run in (whole, other)]
-    assert teachers[0] != teachers[1]
-    assert held[0] == held[1]
 
 
 def test_a_teacher_that_is_not_there_is_named(tmp_path):
