@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tests import tiny
+from tfaug.experiment import plans
 
 
 def test_the_five_lines_train_a_model_and_draw_anew_in_each_epoch():
@@ -29,3 +30,12 @@ def test_the_five_lines_train_a_model_and_draw_anew_in_each_epoch():
     for first, second in itertools.combinations(draws, 2):
         assert (first != second).any((1, 2, 3)).mean() > 0.9
     assert len([line for line in code.splitlines() if line]) <= 5
+
+
+def test_the_training_page_makes_an_experiment():
+    (code,) = re.findall(r"```python\n(.*?)```", (tiny.ROOT / "docs" / "training.md").read_text(), re.DOTALL)
+    held: dict = {}
+    exec(code, held)
+    experiment = held["cascaded"]()
+    assert [phase.name for phase in experiment.training("teacher").phases] == ["sum4", "sum2", "single"]
+    assert len(plans(experiment)["student"].hashes) == 1
