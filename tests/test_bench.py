@@ -355,19 +355,19 @@ def test_training_takes_steps_with_and_without_augmentation(monkeypatch: pytest.
 
 def test_an_order_takes_steps_beside_plain_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ordering, "NUM_CANDIDATES", (2,))
-    result = ordering.bench(rounds=1, num_steps=1, quick=True)
-    assert [row["name"] for row in result["rows"]] == ["plain step", "Max Loss Delta, K = 2"]
+    result = ordering.bench(["bf16"], rounds=1, num_steps=1, quick=True)
+    assert [row["name"] for row in result["rows"]] == ["plain step, bf16", "Max Loss Delta, K = 2, bf16"]
     assert all(row["seconds"] > 0 for row in result["rows"])
 
 
 def test_ordering_rows_are_over_as_many_plain_steps() -> None:
     """Hand-derived: K = 3 takes 4 and 6 s, medians 5 over 4 times 2; by round 4/4 and 6/12."""
-    plain_row, row = ordering.make_rows("lenet", 16, {0: [1.0, 3.0], 3: [4.0, 6.0]})
+    plain_row, row = ordering.make_rows("lenet", "fp32", 16, {0: [1.0, 3.0], 3: [4.0, 6.0]})
     assert (plain_row["ratio_to_separate"], row["steps"], row["ratio_to_separate"]) == (1.0, 2.5, 0.625)
     assert (row["min_ratio"], row["max_ratio"]) == (0.5, 1.0)
     found = tables.make_tables({"command": "ordering", "header": HEADER, "rows": [row]})
     assert found["ordering"].splitlines()[-1] == (
-        "| Max Loss Delta, K = 3 | 5,000.0 (4,000.0 to 6,000.0) | 2.5 | 0.62 (0.50 to 1.00) |"
+        "| Max Loss Delta, K = 3, fp32 | 5,000.0 (4,000.0 to 6,000.0) | 2.5 | 0.62 (0.50 to 1.00) |"
     )
 
 

@@ -10,9 +10,9 @@ import tensorflow as tf
 from tfaug.config import ConfigError
 from tfaug.expressions import read_value
 from tfaug.keras_versions import KERAS_3, tf_variables
-from tfaug.models import MODEL_CLASSES, MODELS, LeNet, ResNet, StagedModel, Whitened, build_model
+from tfaug.models import MODEL_CLASSES, MODELS, LeNet, ResNet, StagedModel, Whitened, WideResNet, build_model
 from tfaug.models.resnet import BasicBlock
-from tfaug.models.stages import Conv, LayerMaker
+from tfaug.models.stages import Conv, LayerMaker, folding, infer
 
 MEAN, STD = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
 # Every family: test_models_families.py. Here is more of three of them; of these, the others differ in depth or width.
@@ -259,6 +259,35 @@ def test_the_norm_is_its_formula_in_training_and_after(dtype, close):
     np.testing.assert_allclose(
         tf.cast(layer(inputs), tf.float32), wanted, rtol=0.01 if close > 0.01 else 1e-5, atol=close
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "num_left"),
+    [(ResNet(8), 0), (WideResNet(10, 1), 4), (LeNet(), 0)],
+    ids=["resnet", "pre_activated", "plain"],
+)
+def test_folded_norms_are_the_same_function_with_the_same_gradients(model, num_left):
+    """Of a network whose statistics have moved; a norm before its convolution stays."""
+    network = build_model(model, image_shape=(32, 32, 3), num_classes=10, mean=MEAN, std=STD, seed=0)
+    generator = np.random.default_rng(0)
+    network.set_weights([w + generator.uniform(0.05, 0.3, w.shape) for w in network.get_weights()])
+    images = generator.uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
+    weights, slope = network.trainable_variables, generator.normal(size=(4, 10)).astype(np.float32)
+
+    @tf.function(autograph=False)
+    def outputs():
+        with tf.GradientTape() as tape:
+            logits = infer(network, images)
+        return logits, *tape.gradient(logits, weights, output_gradients=tf.constant(slope))
+
+    plain = outputs()
+    with folding():
+        function = tf.function(outputs.python_function, autograph=False)
+        folded = function()
+    for one, other in zip(folded, plain, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4 * np.abs(other).max())
+    kinds = [operation.type for operation in function.get_concrete_function().graph.get_operations()]
+    assert kinds.count("FusedBatchNormV3") == num_left
 
 
 def test_each_replica_moves_its_own_statistics_and_their_mean_is_read():

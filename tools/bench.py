@@ -30,7 +30,7 @@ halve the batch.
 RandAugment(2, 9) and CutMix on the host and on the device. `train` times the training step, through `fit`, next to
 plain Keras `fit` of the same network on the same batches, flipped and cropped on the host. `kerases` times the step
 without augmentation, through `fit`, under Keras 3 and under tf-keras, each in a process of its own (needs tf-keras).
-`ordering` times a step that tries K batches (Max Loss Delta; ResNet-20 in fp32, batches of 128) against K + 1 plain
+`ordering` times a step that tries K batches (Max Loss Delta; ResNet-20, batches of 128) against K + 1 plain
 steps. `ops` times each pixel operation and each augmentation next to a copy, with the bytes that it moves and the
 operations that XLA's program computes per value.
 
@@ -69,7 +69,7 @@ _SIZES = flags.DEFINE_list("sizes", ["32", "64", "224"], "heights and widths of 
 _ENGINES = flags.DEFINE_list("engines", list(augmenting.ENGINES), "who is measured (augment)")
 _OPS = flags.DEFINE_list("ops", [], "what is measured (augment, ops); empty: everything")
 _MODELS = flags.DEFINE_list("models", ["resnet20", "resnet18", "wrn_16_4"], "networks (train)")
-_PRECISIONS = flags.DEFINE_list("precisions", list(POLICIES), "of the networks (train)")
+_PRECISIONS = flags.DEFINE_list("precisions", list(POLICIES), "of the networks (train, ordering)")
 _PAGES = flags.DEFINE_list("pages", [], "Markdown files to put the tables into (table); empty: they are printed")
 _QUICK = flags.DEFINE_bool("quick", False, "a small run to see that it works: 2 rounds of a few images; no speeds")
 
@@ -110,7 +110,7 @@ def main(argv: Sequence[str]) -> None:
         result = kerases.bench(rounds, 2 if _QUICK.value else _STEPS.value, _QUICK.value)
         table = kerases.format_rows(result["rows"])
     elif argv[1] == "ordering":
-        result = ordering.bench(rounds, 2 if _QUICK.value else _STEPS.value, _QUICK.value)
+        result = ordering.bench(_PRECISIONS.value, rounds, 2 if _QUICK.value else _STEPS.value, _QUICK.value)
         table = ordering.format_rows(result["rows"])
     else:
         _check("ops", _OPS.value, (*operations.OPERATIONS, *operations.augment.AUGMENTATIONS))

@@ -96,11 +96,14 @@ def losses_by_hand(
 def scores_by_hand(
     network: StagedModel, phase: Phase, data: ImageData, items: np.ndarray, step: int, momenta: list[Any]
 ) -> np.ndarray:
-    """Returns the score of each item: a mean loss, or what a step on it by hand brings."""
+    """Returns the score of each item: a mean loss or error, or what a step on it by hand brings."""
     train, order, weights = data.train, phase.order, network.trainable_variables
     if isinstance(order, LossOrder):
-        losses = losses_by_hand(network, phase, train.images, train.labels)[0]
-        return losses[items].mean(1)
+        found = losses_by_hand(network, phase, train.images, train.labels)[0]
+        if order.score == "el2n":
+            odds = np.exp(network(train.images, training=False).numpy())
+            found = np.sqrt(((odds / odds.sum(1, keepdims=True) - np.eye(NUM_CLASSES)[train.labels]) ** 2).sum(1))
+        return found[items].mean(1)
     scores = []
     places = rng.permutation(fold(ORDER_SEED, -2, step // 6), 22).numpy()[: order.num_static]
     for rows in items:
@@ -172,6 +175,7 @@ class ByHand:
         LossOrder(3, "descending", refresh="epoch"),
         LossOrder(3, "weighted"),
         LossOrder(3, "inverse", refresh="epoch"),
+        LossOrder(3, "descending", score="el2n"),
         MaxLossDelta(3),
         MaxLossDelta(3, score="relative", on="static", num_static=10),
         MaxLossDelta(4, refresh="epoch"),

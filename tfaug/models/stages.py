@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from tfaug.keras_versions import add_statistic, takes_training
 _NUM_ADAPT_IMAGES = 5000
 POLICIES = {"fp32": "float32", "bf16": "mixed_bfloat16"}
 _STEP_SEED: contextvars.ContextVar[tf.Tensor | None] = contextvars.ContextVar("step_seed", default=None)
+_FOLDS: contextvars.ContextVar[bool] = contextvars.ContextVar("folds", default=False)
 
 
 @contextlib.contextmanager
@@ -43,6 +45,29 @@ def drawing(seed: tf.Tensor) -> Iterator[None]:
         yield
     finally:
         _STEP_SEED.reset(token)
+
+
+@contextlib.contextmanager
+def folding() -> Iterator[None]:
+    """Within it, inference multiplies a batch normalisation that follows a convolution into the convolution's weights.
+
+    The same function of images and weights but for rounding, gradients too, and without a pass over the features for
+    each normalisation, of which a gradient has several.
+
+    Example:
+      >>> from tfaug.models import ResNet, build_model
+      >>> network = build_model(ResNet(8), image_shape=(8, 8, 1), num_classes=3, mean=[0.1], std=[0.3], seed=0)
+      >>> images = tf.ones([2, 8, 8, 1])
+      >>> with folding():
+      ...     logits = infer(network, images)
+      >>> float(tf.reduce_max(tf.abs(logits - infer(network, images)))) < 1e-5
+      True
+    """
+    token = _FOLDS.set(True)
+    try:
+        yield
+    finally:
+        _FOLDS.reset(token)
 
 
 def infer(model: Any, images: tf.Tensor) -> tf.Tensor:
@@ -190,14 +215,17 @@ class Conv(tf.keras.layers.Layer):
             self.bias = self.add_weight(name="bias", shape=(self._filters,), initializer="zeros")
         super().build(input_shape)
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Returns the convolution [B, H', W', filters]."""
+    def call(self, inputs: tf.Tensor, scale: tf.Tensor | None = None, shift: tf.Tensor | None = None) -> tf.Tensor:
+        """Returns the convolution [B, H', W', filters], times `scale` and plus `shift`, float [filters], if given."""
         same = self._stride == 1 and 2 * self._pad_px == self._size_px - 1
         if self._pad_px and not same:  # the operation's own explicit padding is many times slower in bfloat16 on CPU
             pad = [self._pad_px, self._pad_px]
             inputs = tf.pad(inputs, [[0, 0], pad, pad, [0, 0]])
-        outputs = tf.nn.conv2d(inputs, self.kernel, self._stride, padding="SAME" if same else "VALID")
-        return outputs if self.bias is None else tf.nn.bias_add(outputs, self.bias)
+        kernel, bias = self.kernel, self.bias
+        if scale is not None:
+            kernel, bias = kernel * scale, shift if bias is None else bias * scale + shift
+        outputs = tf.nn.conv2d(inputs, kernel, self._stride, padding="SAME" if same else "VALID")
+        return outputs if bias is None else tf.nn.bias_add(outputs, bias)
 
 
 class Norm(tf.keras.layers.Layer):
@@ -243,6 +271,12 @@ class Norm(tf.keras.layers.Layer):
             self.moving_mean.assign(mean)
             self.moving_variance.assign(variance)
         return outputs
+
+    def factors(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the scale and the shift of inference, float32 [C] each."""
+        scale = tf.math.rsqrt(self.moving_variance + self._epsilon)
+        scale = scale if self.gamma is None else scale * self.gamma
+        return scale, self.beta - self.moving_mean * scale
 
 
 class Drawing(tf.keras.layers.Layer):
@@ -299,11 +333,19 @@ class Chain(tf.keras.layers.Layer):
         super().__init__(**kwargs)
         self.parts = list(layers)
         self._take_training = tuple(takes_training(part) for part in self.parts)
+        pairs = enumerate(itertools.pairwise(self.parts))
+        self._folded = tuple(i for i, (one, other) in pairs if isinstance(one, Conv) and isinstance(other, Norm))
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns the output of the last layer."""
-        for part, takes in zip(self.parts, self._take_training, strict=True):
-            inputs = part(inputs, training=training) if takes else part(inputs)
+        folded = self._folded if _FOLDS.get() and not training else ()
+        for place, (part, takes) in enumerate(zip(self.parts, self._take_training, strict=True)):
+            if place - 1 in folded:
+                continue
+            if place in folded:
+                inputs = part(inputs, *self.parts[place + 1].factors())
+            else:
+                inputs = part(inputs, training=training) if takes else part(inputs)
         return inputs
 
 

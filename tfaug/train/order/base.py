@@ -64,6 +64,9 @@ class Ask(Protocol):
         In inference mode, on the image as it is: no augmentation.
         """
 
+    def errors(self, rows: tf.Tensor) -> tf.Tensor:
+        """Returns softmax(logits) - labels of each example, float32 [M, K], as `losses` asks; nothing is smoothed."""
+
     def deltas(self, batches: tf.Tensor, num_static: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the mean losses before and after a step on each of some batches, two float32 [M].
 

@@ -13,7 +13,7 @@ from tfaug.data.load import Split
 from tfaug.data.pipeline import shuffled_rows, step_seed
 from tfaug.keras_versions import tf_variables
 from tfaug.losses import smooth
-from tfaug.models.stages import infer
+from tfaug.models.stages import folding, infer
 from tfaug.train.order.base import Pool, ScoringOrder
 
 if TYPE_CHECKING:
@@ -124,10 +124,13 @@ class DataLoader:
         """The mean loss in inference mode."""
         return tf.reduce_mean(self.losses_of(images, labels))
 
+    def _logits(self, images: tf.Tensor) -> tf.Tensor:
+        with folding():
+            return infer(self.learner.network, images)
+
     def losses_of(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """Returns the phase's loss of each image in inference mode, [B]."""
-        logits = infer(self.learner.network, images)
-        return self.learner.loss_function(smooth(labels, self.learner.label_smoothing), logits)
+        return self.learner.loss_function(smooth(labels, self.learner.label_smoothing), self._logits(images))
 
     def _tried(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """The mean loss in inference mode, and its gradients with the decay of the weights."""
@@ -141,6 +144,11 @@ class DataLoader:
     def losses(self, rows: tf.Tensor) -> tf.Tensor:
         """Returns the losses of some examples; see `Ask.losses`."""
         return self.losses_of(*self._take(rows))
+
+    def errors(self, rows: tf.Tensor) -> tf.Tensor:
+        """Returns the errors of some examples; see `Ask.errors`."""
+        batch = self._take(rows)
+        return tf.nn.softmax(self._logits(batch.images)) - batch.labels
 
     def deltas(self, batches: tf.Tensor, num_static: int, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the losses before and after a step on each batch; see `Ask.deltas`."""
@@ -169,7 +177,7 @@ class _AskAt:
     """`Ask` at one step."""
 
     def __init__(self, loader: DataLoader, step: tf.Tensor):
-        self.losses = loader.losses
+        self.losses, self.errors = loader.losses, loader.errors
         self._loader, self._step = loader, step
 
     def deltas(self, batches: tf.Tensor, num_static: int) -> tuple[tf.Tensor, tf.Tensor]:

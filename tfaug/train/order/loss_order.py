@@ -1,4 +1,4 @@
-"""Orders by the loss: the easiest first, the hardest first, or drawn by it."""
+"""Orders by the loss or the error: the easiest first, the hardest first, or drawn by it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from tfaug import rng
 from tfaug.config import check_choice, check_whole
 from tfaug.train.order.base import REFRESH, Ask, Pool, ScoringOrder, draw_rows
 
+SCORES = ("loss", "el2n")
 STRATEGIES = ("ascending", "descending", "weighted", "inverse")
 
 
@@ -26,22 +27,30 @@ class LossOrder(ScoringOrder):
     The loss is the phase's, in inference mode, on images as they are: the authors' loader scores augmented ones, of
     which a step may not come back to the same. All K B images go through the network in one call.
 
+    With `score="el2n"` the Euclidean length of softmax(logits) - labels stands in place of the loss everywhere. Paul et
+    al. average it over several networks after a few epochs and drop the easiest examples for good; here it is that of
+    the one network that is trained, as it is now, and no example is dropped.
+
     Attributes:
       k: candidates of a step, 1 .. batches in an epoch; the authors' are 8, 16, 32 and 64.
       strategy: `ascending`, `descending`, `weighted` or `inverse`.
       refresh: `step` scores the candidates before each step; `epoch` scores all examples at its beginning.
+      score: `loss`, or `el2n`, 0 .. sqrt(2).
 
-    Source: Simionescu 2020 (`sum`), section 2.4.1, whose descending order learned nothing; table 2.2.
+    Source: Simionescu 2020 (`sum`), section 2.4.1, whose descending order learned nothing; table 2.2. EL2N: Paul et al.
+    2021, Deep Learning on a Data Diet.
     """
 
     k: int = 8
     strategy: str = "ascending"
     refresh: str = "step"
+    score: str = "loss"
 
     def __post_init__(self) -> None:
         check_whole(self, "k", 1)
         check_choice(self, "strategy", STRATEGIES)
         check_choice(self, "refresh", REFRESH)
+        check_choice(self, "score", SCORES)
 
     @property
     def replaces(self) -> bool:  # type: ignore[override]
@@ -60,8 +69,10 @@ class LossOrder(ScoringOrder):
         return tf.range(pool.remaining.shape[0])[:, None]
 
     def scores(self, ask: Ask, items: tf.Tensor) -> tf.Tensor:
-        """Returns the mean loss of each item; see `ScoringOrder.scores`."""
-        return tf.reduce_mean(tf.reshape(ask.losses(tf.reshape(items, [-1])), tf.shape(items)), axis=1)
+        """Returns the mean loss or error of each item; see `ScoringOrder.scores`."""
+        rows = tf.reshape(items, [-1])
+        found = ask.losses(rows) if self.score == "loss" else tf.norm(ask.errors(rows), axis=1)
+        return tf.reduce_mean(tf.reshape(found, tf.shape(items)), axis=1)
 
     def choose(self, seed: tf.Tensor, items: tf.Tensor, scores: tf.Tensor, batch_size: int) -> tf.Tensor:
         """Returns the batch; see `ScoringOrder.choose`."""
