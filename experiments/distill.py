@@ -62,15 +62,15 @@ class Scale:
 def _scale(name: str) -> Scale:
     """Returns a scale by its name."""
     if name == "small":
-        few = DataConfig(Tfds("cifar10"), validation_fraction=0.02, num_train_examples=2500)
-        return Scale(ResNet(20), few, 16, 0.1, 20, 0.01, 100)
+        few = DataConfig(Tfds("cifar10"), validation_fraction=0.02, num_train_examples=2000)
+        return Scale(ResNet(20), few, 12, 0.1, 14, 0.01, 100)
     if name == "paper":
         return Scale(ResNet(18), DataConfig(Tfds("cifar10")), 200, 0.1, 100, 0.01, 128)
     raise ConfigError(f"scale is {name!r}; allowed: small, paper")
 
 
 def augmentations(scale: str = "small") -> Study:
-    """Compares five augmentations of teachers and of students on CIFAR-10; 2,500 images, ResNet-20, LeNet and AlexNet.
+    """Compares five augmentations of teachers and of students on CIFAR-10; 2,000 images, ResNet-20, LeNet and AlexNet.
 
     With `--set 'test_sets=(TestSet("cinic", Npz("cinic10_imagenet.npz")),)'` also on a part of CINIC-10 (table 2).
 

@@ -49,7 +49,7 @@ class OrderingScale:
 
 
 _SCALES = {
-    "small": OrderingScale(ResNet(20), DataConfig(Tfds("cifar10"), num_train_examples=5000), 2, 64, 128),
+    "small": OrderingScale(ResNet(20), DataConfig(Tfds("cifar10"), num_train_examples=3000), 2, 64, 128),
     "paper": OrderingScale(PreActResNet(56), DataConfig(Tfds("cifar10")), 10, 128, 512),
 }
 
@@ -57,7 +57,7 @@ _SCALES = {
 def approximations(scale: str = "small") -> Study:
     """Compares orders that ask the network with a shuffled one in the first epochs of CIFAR-10.
 
-    `small` is ResNet-20 on 5,000 images for two epochs; `paper` is the authors' setting. An epoch is a phase, so that
+    `small` is ResNet-20 on 3,000 images for two epochs; `paper` is the authors' setting. An epoch is a phase, so that
     its end is measured on the test set; the momentum begins anew with each, in all arms alike.
 
     Command: TFDS_DATA_DIR=... tfaug study run --config=experiments.ordering:approximations --workdir=build/orders
