@@ -175,6 +175,13 @@ def test_rows_are_of_all_orders_of_an_epoch(tmp_path):
     assert (losses[0].low, losses[-1].high) == (values["min_loss"], values["max_loss"])
 
 
+@pytest.mark.parametrize(("right", "edges"), [((3, 5, 5), (2.5, 3.5, 4.5, 5.5)), ((0, 59, 31), (-0.5, 59.5, 31))])
+def test_a_bar_of_accuracies_is_of_whole_images(right, edges):
+    """Of 3 to 5 right answers three bars; of 0 to 59, 30 of two."""
+    found = 100 * perfect_ordering._bins_of(np.array(right) / 100, 100)
+    np.testing.assert_allclose(found, edges if len(edges) == 4 else np.linspace(*edges))
+
+
 # -- settings ------------------------------------------------------------------------------------------------------
 
 

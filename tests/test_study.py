@@ -576,19 +576,28 @@ def test_tables_go_into_a_page_and_nowhere_else(finished, tmp_path):
         fill_page(page, "m:g", results, summary)
 
 
+QUICKSTART = "quickstart:quickstart_study"
+
+
 @pytest.mark.parametrize(
-    ("name", "place", "line"),
+    ("config", "folder", "page", "line"),
     [
-        ("quickstart", "docs/studies/quickstart/README.md", "| 92.82 ± 0.16 | 92.69 ± 0.12 (−0.13: −0.51 to +0.25) |"),
-        ("quickstart", "README.md", "| 92.82 ± 0.16 | 92.69 ± 0.12 (−0.13: −0.51 to +0.25) |"),
-        ("digits", "docs/studies/digits/README.md", "| 97.13 ± 0.42 | 99.35 ± 0.16 (+2.22: +1.53 to +2.91) |"),
+        (QUICKSTART, "quickstart", "", "| 92.82 ± 0.16 | 92.69 ± 0.12 (−0.13: −0.51 to +0.25) |"),
+        (QUICKSTART, "quickstart", "README.md", "| 92.82 ± 0.16 | 92.69 ± 0.12 (−0.13: −0.51 to +0.25) |"),
+        ("quickstart:digits_study", "digits", "", "| 97.13 ± 0.42 | 99.35 ± 0.16 (+2.22: +1.53 to +2.91) |"),
+        ("ordering:perfect", "perfect_ordering", "", "| min accuracy | 0.949 [0.671] |"),
     ],
 )
-def test_a_page_is_that_of_its_rows(tmp_path, name, place, line):
-    study = getattr(quickstart, f"{name}_study")()
-    results = read_collected(tiny.ROOT / "docs" / "studies" / name / "rows.csv", study)
+def test_a_page_is_that_of_its_rows(tmp_path, config, folder, page, line):
+    """The figures too, but for what fonts draw otherwise elsewhere."""
+    config, place = f"experiments.{config}", tiny.ROOT / "docs" / "studies" / folder
+    study = expressions.load(config, (), CLASSES)
+    results = read_collected(place / "rows.csv", study)
     assert results.missing == ()
-    page, held = tmp_path / "README.md", (tiny.ROOT / place).read_text()
-    page.write_text(held)
-    fill_page(page, f"experiments.quickstart:{name}_study", results, reports.summarize(results))
-    assert page.read_text() == held and line in held
+    made, held = tmp_path / "README.md", (tiny.ROOT / page if page else place / "README.md").read_text()
+    made.write_text(held)
+    fill_page(made, config, results, reports.summarize(results))
+    assert made.read_text() == held and line in held
+    assert {path.name for path in tmp_path.glob("*.png")} == (
+        {path.name for path in place.glob("*.png")} if not page else set()
+    )

@@ -332,12 +332,19 @@ def _rows_of(epoch: Epoch, arm: str, seed: int) -> list[Row]:
         scores = scores.astype(np.float64).ravel()
         rows += [row(f"min_{name}", scores.min()), row(f"mean_{name}", scores.mean()), row(f"max_{name}", scores.max())]
         rows.append(row(f"sd_{name}", scores.std(ddof=1)))
-        counts, edges = np.histogram(scores, _NUM_BINS)
+        counts, edges = np.histogram(scores, _NUM_BINS if name == "loss" else _bins_of(scores, epoch.num_images))
         rows += [
             row(f"{name}_share_{i:02d}", count / num, float(edges[i]), float(edges[i + 1]))
             for i, count in enumerate(counts)
         ]
     return rows
+
+
+def _bins_of(accuracies: np.ndarray, num_images: int) -> np.ndarray:
+    """Returns at most `_NUM_BINS` bins, float [M + 1], each of as many numbers of right answers as the others."""
+    low, high = (round(end * num_images) for end in (accuracies.min(), accuracies.max()))
+    width = -(-(high - low + 1) // _NUM_BINS)
+    return (low - 0.5 + width * np.arange((high - low) // width + 2)) / num_images
 
 
 class _Pace:
