@@ -63,7 +63,7 @@ def _scale(name: str) -> Scale:
     """Returns a scale by its name."""
     if name == "small":
         few = DataConfig(Tfds("cifar10"), validation_fraction=0.02, num_train_examples=2000)
-        return Scale(ResNet(20), few, 12, 0.1, 14, 0.01, 100)
+        return Scale(ResNet(20), few, 9, 0.1, 10, 0.01, 100)
     if name == "paper":
         return Scale(ResNet(18), DataConfig(Tfds("cifar10")), 200, 0.1, 100, 0.01, 128)
     raise ConfigError(f"scale is {name!r}; allowed: small, paper")
