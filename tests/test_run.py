@@ -297,16 +297,22 @@ class Refuse(augment.Augmentation):
 
 
 def test_the_pictures_show_every_operation_that_takes_the_images(tmp_path, monkeypatch, capsys):
-    """Scheduled ones as in the middle of a phase, those of another size scaled, a refusal with a note."""
+    """Scheduled ones as in the middle of a phase, those of another size scaled, a refusal with a note; where trainings are
+    shared, those of the phases alone."""
     monkeypatch.setattr(augment, "AUGMENTATIONS", {"Halve": Halve, "Refuse": Refuse})
     ops = (augment.Flip(alternate=True), augment.GradualSumAug(2), augment.CutMix(p=Linear(0, 1)))
     experiment = Experiment("e", model=LeNet(), phases=(Phase("train", 1, Constant(0.1), ops),))
-    job = Job(Workdir(tmp_path / "run"), experiment)
-    job.__dict__["data"] = load_data(DataConfig(num_train_examples=40), cache_dir=tmp_path)
-    job._draw_augmentations()
-    with np.load(tmp_path / "run" / "figures" / "augmentations.npz") as held:
-        names, images = held["names"].tolist(), held["images"]
-    assert names[0] == "original" and names[-1] == "phase train" and len(names) == 3
+    data = load_data(DataConfig(num_train_examples=40), cache_dir=tmp_path)
+    found = {}
+    for name, trainings in (("alone", None), ("shared", tmp_path / "trainings")):
+        job = Job(Workdir(tmp_path / name, trainings), experiment)
+        job.__dict__["data"] = data
+        job._draw_augmentations()
+        with np.load(job.workdir.augmentations) as held:
+            found[name] = held["names"].tolist(), held["images"]
+    names, images = found["alone"]
+    assert names == ["original", "Halve()", *map(repr, ops), "phase train"]
+    assert found["shared"][0] == [name for name in names if name != "Halve()"]
     np.testing.assert_array_equal(images[1, :, ::2, ::2], images[0, :, ::2, ::2])
     np.testing.assert_array_equal(images[1, :, 1::2], images[1, :, ::2])
     assert "Refuse" in (said := capsys.readouterr().err) and "images of 32 px are too small" in said

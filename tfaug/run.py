@@ -281,7 +281,8 @@ class Job:
         return answers_of(network)
 
     def _draw_augmentations(self) -> None:
-        """Saves a few images under every operation, each of them alone and as the phases compose them.
+        """Saves a few images under every operation, each of them alone and as the phases compose them; of a run that
+        shares its trainings, as those of a study do, under the phases' own operations: the rest takes half a minute.
 
         What is scheduled stands as in the middle of a phase. An operation that refuses images of this size is left out
         with a note; images of another size are scaled to that of the originals.
@@ -292,7 +293,8 @@ class Job:
         columns = 10
         phases = self.config.trainings[0].phases
         used = {type(op).__name__: op for phase in phases for op in phase.augment}
-        rows = {repr(op): op for op in (used.get(name) or make() for name, make in augment.AUGMENTATIONS.items())}
+        every = augment.AUGMENTATIONS if self.workdir.trainings is None else {}
+        rows = {repr(op): op for op in {**{name: make() for name, make in every.items()}, **used}.values()}
         rows |= {f"phase {phase.name}": augment.compose(phase.augment) for phase in phases}
         split = self.data.train
         labels = split.label_rows(self.data.num_classes)

@@ -177,7 +177,7 @@ def draw_curves(histories: Sequence[History], kind: str) -> Callable[[Axes], Non
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.yaxis.set_minor_formatter(NullFormatter())
-        elif drawn:
+        elif drawn and kind != "weight_norm":  # which starts far from 0, and changes little
             axes.set_ylim(bottom=0)
         if labelled - {""}:
             _legend_above(axes, len(labelled), 1.0 if len(histories) == 1 else 1.09)
