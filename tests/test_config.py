@@ -154,6 +154,36 @@ def test_an_experiment_of_ones_own_is_found_in_the_current_folder(tmp_path, monk
     assert expressions.load("my_study:go", ["a=5"]).a == 5
 
 
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    low: int = 3
+    high: int = 5
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high < self.low + 4:
+            raise ConfigError(f"low is {self.low} and high {self.high}; allowed: high 1 to 3 above")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    pairs: tuple[Pair, ...] = (Pair(), Pair())
+
+
+def test_values_that_go_with_each_other_alone_are_checked_together():
+    """Neither may stand beside the other's old value; what is refused together is, by the first that is refused."""
+    for order in (["pairs.1.low=30", "pairs.1.high=32"], ["pairs.1.high=32", "pairs.1.low=30"]):
+        assert expressions.assign(Pairs(), order).pairs == (Pair(), Pair(30, 32))
+    with pytest.raises(ConfigError, match=r"--set pairs.1.low=30: low is 30 and high 5"):
+        expressions.assign(Pairs(), ["pairs.1.low=30", "pairs.1.high=40"])
+    with pytest.raises(ConfigError, match=r"--set pairs.1.low=30: low is 30 and high 5"):
+        expressions.assign(Pairs(), ["pairs.1.low=30"])
+    with pytest.raises(ConfigError, match="unknown key 'pairs.0.middle'"):
+        expressions.assign(Pairs(), ["pairs.0.low=4", "pairs.0.middle=1"])
+    longer = ["phases.0.stop=EarlyStop(9)", "phases.0.epochs=20"]
+    phase = expressions.assign(TINY, longer, CLASSES).trainings[0].phases[0]
+    assert (phase.stop, phase.epochs) == (EarlyStop(9), 20)
+
+
 TINY = tiny.run()
 
 

@@ -10,12 +10,14 @@ The text is taken apart by `ast`, never evaluated.
 from __future__ import annotations
 
 import ast
+import copy
 import dataclasses
+import functools
 import inspect
 import operator
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from tfaug.config import ConfigError, classes_of, find_class, import_module, is_number, near_name
@@ -27,7 +29,7 @@ _ARITHMETIC = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.
 
 
 def load(spec: str, overrides: Sequence[str] = (), classes: Mapping[str, type] | None = None) -> Any:
-    """Builds the configuration that `spec` names and applies `overrides`, in order.
+    """Builds the configuration that `spec` names and applies `overrides`, see `assign`.
 
     Args:
       spec: `module:function`, for example `experiments.quickstart:digits`, or `folder/file.py:function`. The module is
@@ -60,13 +62,54 @@ def load(spec: str, overrides: Sequence[str] = (), classes: Mapping[str, type] |
         if not hasattr(config, "arm"):
             raise ConfigError(f"--config is {spec!r}, but {function_name} makes no study, which alone has arms")
         config = config.arm(arm)
-    known = {**(classes or {}), **classes_of(module)}
-    for assignment in overrides:
-        config = override(config, assignment, known)
-    return config
+    return assign(config, overrides, {**(classes or {}), **classes_of(module)})
 
 
-def override(config: _Config, assignment: str, classes: Mapping[str, type] | None = None) -> _Config:
+def assign(config: _Config, assignments: Sequence[str], classes: Mapping[str, type] | None = None) -> _Config:
+    """Returns `config` after some assignments, in order; see `override`.
+
+    Where one is refused, as two numbers that go with each other and not each with the other's old value, all are made
+    first and the whole is checked then.
+
+    Raises:
+      ConfigError: if that is refused too, of the first assignment that is refused.
+    """
+    try:
+        return functools.reduce(lambda made, each: override(made, each, classes), assignments, config)
+    except ConfigError as error:
+        made = config
+        try:
+            for each in assignments:
+                made = override(made, each, classes, _put)
+            return _checked(made)
+        except ConfigError:
+            raise error from None
+
+
+def _put(node: Any, **values: Any) -> Any:
+    """Returns a frozen dataclass with other values, which nobody has checked."""
+    node = copy.copy(node)
+    for name, value in values.items():
+        object.__setattr__(node, name, value)
+    return node
+
+
+def _checked(node: Any) -> Any:
+    """Returns a value whose dataclasses have all been checked."""
+    if isinstance(node, tuple):
+        return tuple(_checked(item) for item in node)
+    if not dataclasses.is_dataclass(node) or isinstance(node, type):
+        return node
+    fields = [field.name for field in dataclasses.fields(node) if field.init]
+    return dataclasses.replace(node, **{name: _checked(getattr(node, name)) for name in fields})
+
+
+def override(
+    config: _Config,
+    assignment: str,
+    classes: Mapping[str, type] | None = None,
+    replace: Callable[..., Any] = dataclasses.replace,
+) -> _Config:
     """Returns `config` with one field replaced, or with one item more.
 
     Args:
@@ -76,6 +119,7 @@ def override(config: _Config, assignment: str, classes: Mapping[str, type] | Non
         the type of the field: whole numbers, numbers, `true` or `false`, text, `none` where the field may be None,
         tuples of these separated by commas, and else an expression of `classes`.
       classes: what a name stands for.
+      replace: makes a dataclass with other values of another one.
 
     Raises:
       ConfigError: if the key is unknown (naming near keys), the value is of the wrong type or out of range.
@@ -91,7 +135,7 @@ def override(config: _Config, assignment: str, classes: Mapping[str, type] | Non
     if not equals or not path:
         raise ConfigError(f"--set {assignment!r}; allowed: KEY=VALUE, as in phases.0.epochs=3")
     try:
-        return _replace(config, path.strip().split("."), text.strip(), (), classes or {})
+        return _replace(config, path.strip().split("."), text.strip(), (), classes or {}, replace)
     except ConfigError as error:
         raise ConfigError(f"--set {assignment}: {error}") from None
 
@@ -239,21 +283,28 @@ def _value(node: ast.expr, classes: Mapping[str, type]) -> Any:
     )
 
 
-def _replace(node: Any, path: list[str], text: str, done: tuple[str, ...], classes: Mapping[str, type]) -> Any:
+def _replace(
+    node: Any,
+    path: list[str],
+    text: str,
+    done: tuple[str, ...],
+    classes: Mapping[str, type],
+    replace: Callable[..., Any],
+) -> Any:
     """Returns `node` with the leaf at `path` read from `text`."""
     key, rest = path[0], path[1:]
     where = ".".join((*done, key))
     if isinstance(node, tuple):
         index = _position(node, key, where, ".".join(done), adds=not rest)
         if rest:
-            item = _replace(node[index], rest, text, (*done, key), classes)
+            item = _replace(node[index], rest, text, (*done, key), classes, replace)
         else:
             item = _read_object(text, where, node[index] if index < len(node) else None, classes)
         return (*node[:index], item, *node[index + 1 :])
     aliases: Mapping[str, str] = getattr(node, "ALIASES", {})
     keys = [*_keys(node), *aliases]
     if key in aliases:
-        return _replace(node, [*aliases[key].split("."), *rest], text, done, classes)
+        return _replace(node, [*aliases[key].split("."), *rest], text, done, classes, replace)
     if key not in keys:
         whose = f"{type(node).__name__} has: {', '.join(keys) or 'no fields'}"
         whose = whose if dataclasses.is_dataclass(node) else f"{'.'.join(done)!r} is one value"
@@ -262,11 +313,11 @@ def _replace(node: Any, path: list[str], text: str, done: tuple[str, ...], class
     if rest:
         if value is None:
             raise ConfigError(f"{where!r} is None here, so it has no fields to set")
-        return dataclasses.replace(node, **{key: _replace(value, rest, text, (*done, key), classes)})
+        return replace(node, **{key: _replace(value, rest, text, (*done, key), classes, replace)})
     hint = typing.get_type_hints(type(node))[key]
     if dataclasses.is_dataclass(value) and text.lower() != "none":
-        return dataclasses.replace(node, **{key: _read_object(text, where, value, classes, hint)})
-    return dataclasses.replace(node, **{key: _read(text, hint, where, classes)})
+        return replace(node, **{key: _read_object(text, where, value, classes, hint)})
+    return replace(node, **{key: _read(text, hint, where, classes)})
 
 
 def _position(node: tuple[Any, ...], key: str, where: str, whose: str, adds: bool) -> int:
