@@ -22,7 +22,7 @@ from tfaug.train.cascades import LARGE_SET, SMALL_SET, STANDARD, Length, cascade
 from tfaug.train.phase import Phase, Training
 
 # Of the authors' patience for small sets a tenth to a twentieth, and fewer epochs at most.
-_SHORT = {1: Length(1, 4, 24), 2: Length(1, 5, 36), 4: Length(2, 8, 45), 8: Length(3, 13, 60)}
+_SHORT = {1: Length(1, 4, 16), 2: Length(1, 5, 24), 4: Length(2, 8, 30), 8: Length(3, 13, 40)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ def _scale(name: str) -> Scale:
     """Returns a scale by its name; 1,000 images, class-balanced, but for `paper_50k`."""
     few = DataConfig(Tfds("cifar10"), validation_fraction=0.01, num_train_examples=1000)
     if name == "small":
-        return Scale(MODELS["resnet20"], _SHORT, few, 50, (36, 12), 200)
+        return Scale(MODELS["resnet20"], _SHORT, few, 50, (24, 8), 100)
     if name == "paper":
         # The validation images are not among the authors' 1,000, which chose by test images.
         few = dataclasses.replace(few, validation_fraction=0.1)
@@ -69,10 +69,11 @@ def sums(scale: str = "small") -> Study:
     size = _scale(scale)
 
     def arm(phases: tuple[Phase, ...], draws: int = 64) -> Experiment:
+        measured = tuple(phase.name for phase in phases if phase.name in ("sum2", phases[-1].name))
         return Experiment(
             name="sums of images",
             data=size.data,
-            trainings=(Training("model", size.model, phases),),
+            trainings=(Training("model", size.model, phases, export=measured),),
             export=ExportConfig(draws=(draws,), weights=(0.5,), num_examples=100),
             evaluate=EvaluateConfig(
                 evaluators=(Classification(), Gain(), LastEpochs()),
@@ -185,7 +186,7 @@ def ablations(scale: str = "small") -> Study:
 
     def arm(**settings: Any) -> Experiment:
         phases = cascade((2, 1), size.lengths, sums=size.sums, **settings)
-        return dataclasses.replace(base, trainings=(Training("model", size.model, phases),))
+        return dataclasses.replace(base, trainings=(dataclasses.replace(base.trainings[0], phases=phases),))
 
     return Study(
         name=f"Ablations of Sum-Augmentation, {scale}",

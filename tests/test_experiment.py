@@ -82,6 +82,12 @@ def test_what_does_not_fit_together_is_refused(settings: dict[str, Any], message
         Experiment("e", **settings)
 
 
+@pytest.mark.parametrize("export", ["best", (), ("distill", "refine"), ("distill", "distill"), 1])
+def test_what_is_exported_is_a_phase(export: Any) -> None:
+    with pytest.raises(ConfigError, match="training student: export is .*; allowed: 'all', 'last' or some of distill"):
+        student(export=export)
+
+
 @pytest.mark.parametrize("name", ["test", "validation", "", "a b", "a/b"])
 def test_a_test_sets_name_is_that_of_files(name: str) -> None:
     with pytest.raises(
@@ -101,3 +107,4 @@ def test_what_the_names_mean() -> None:
     assert BASE.attacked() == ("train", "refine")
     assert dataclasses.replace(BASE, evaluate=EvaluateConfig(attacked=("student",))).attacked() == ("student",)
     assert dataclasses.replace(TEACHER, export="last").exported() == {"teacher": 1}
+    assert dataclasses.replace(TEACHER, export=["refine"]).exported() == {"refine": 1}

@@ -41,6 +41,7 @@ def test_a_cascade_is_that_of_the_authors():
     study = sums.sums()
     for name in ("cascade_2_1", "cascade_4_2_1", "cascade_8_4_2_1"):
         assert study.arms[f"{name}_n8"].trainings == study.arms[name].trainings  # so they are trained once
+        assert list(study.arms[name].exported()) == ["sum2", "single"]
         assert [study.arms[f"{name}{end}"].export.draws for end in ("", "_n8")] == [(64,), (8,)]
 
 

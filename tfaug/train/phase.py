@@ -258,21 +258,21 @@ class Training:
       model: the network.
       phases: one or more; the end of each is kept, measured and exported.
       method: what its steps learn from.
-      export: which phases are exported and measured: `all`, each under its own name, or `last`, under the training's.
+      export: which phases are exported and measured: `all`, or some by their names, each under its own name; or `last`,
+        under the training's.
     """
 
     name: str
     model: Model
     phases: tuple[Phase, ...]
     method: Method = Supervised()
-    export: str = "all"
+    export: str | tuple[str, ...] = "all"
 
     def __post_init__(self) -> None:
         _check_name(self)
         check_kind(self, "model", Model, "a model, as in ResNet(20)")
         check_kind(self, "phases", Phase, "phases", several=True)
         check_kind(self, "method", Method, f"a method: {', '.join(METHODS)}")
-        check_choice(self, "export", ("all", "last"))
         try:
             check_phases(self.phases)
             for index, phase in enumerate(self.phases):
@@ -280,11 +280,26 @@ class Training:
                     self.method.check_phase(phase)
                 except ConfigError as error:
                     raise ConfigError(f"phases.{index}.{error}") from None
+            self._check_export()
         except ConfigError as error:
             raise ConfigError(f"training {self.name}: {error}") from None
+
+    def _check_export(self) -> None:
+        """Refuses an export of what is no phase; a list of them becomes a tuple."""
+        if self.export in ("all", "last"):
+            return
+        names = [phase.name for phase in self.phases]
+        asked = self.export if isinstance(self.export, (tuple, list)) else ()
+        if not asked or len(set(asked)) < len(asked) or not set(asked) <= set(names):
+            raise ConfigError(f"export is {self.export!r}; allowed: 'all', 'last' or some of {', '.join(names)}")
+        object.__setattr__(self, "export", tuple(asked))
 
     def exported(self) -> dict[str, int]:
         """Returns the names under which it is exported, and the phase at whose end each is."""
         if self.export == "last":
             return {self.name: len(self.phases) - 1}
-        return {phase.name: index for index, phase in enumerate(self.phases)}
+        return {
+            phase.name: index
+            for index, phase in enumerate(self.phases)
+            if self.export == "all" or phase.name in self.export
+        }
