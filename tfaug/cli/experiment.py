@@ -180,7 +180,7 @@ def _train_as_worker(shared: Workdir, config: Experiment) -> int:
         flag = "--trainings" if FLAGS.trainings else "--cpu_devices"
         raise ConfigError(f"{flag} does not go with several workers, which TF_CONFIG names; allowed: leave it out")
     cluster = read_cluster()
-    place = f"worker {cluster.index} of {len(cluster.addresses)}"
+    place = f"worker {cluster.place} of {len(cluster.addresses)}"
     print(f"[tfaug] {place}: waits for the others", file=sys.stderr, flush=True)
     strategy = multi_worker_strategy()
     with contextlib.ExitStack() as stack:

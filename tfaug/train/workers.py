@@ -25,16 +25,16 @@ class Cluster(NamedTuple):
 
     Attributes:
       addresses: HOST:PORT of each, the chief's first.
-      index: of this one.
+      place: of this one.
     """
 
     addresses: tuple[str, ...]
-    index: int
+    place: int
 
     @property
     def is_chief(self) -> bool:
         """Whether this is the one worker that writes."""
-        return self.index == 0
+        return self.place == 0
 
 
 def read_cluster() -> Cluster:
