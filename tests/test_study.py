@@ -585,6 +585,7 @@ QUICKSTART = "quickstart:quickstart_study"
         (QUICKSTART, "quickstart", "", "| 92.82 ± 0.16 | 92.69 ± 0.12 (−0.13: −0.51 to +0.25) |"),
         (QUICKSTART, "quickstart", "README.md", "| 92.82 ± 0.16 | 92.69 ± 0.12 (−0.13: −0.51 to +0.25) |"),
         ("quickstart:digits_study", "digits", "", "| 97.13 ± 0.42 | 99.35 ± 0.16 (+2.22: +1.53 to +2.91) |"),
+        ("ordering:approximations", "orders", "", "| 25.85 ± 2.20 (+1.37: −6.18 to +8.92) [46.63] |"),
         ("ordering:perfect", "perfect_ordering", "", "| min accuracy | 0.949 [0.671] |"),
     ],
 )
