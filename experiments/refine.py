@@ -54,7 +54,7 @@ def _scale(name: str) -> Scale:
     """Returns a scale by its name."""
     if name == "small":
         few = DataConfig(Tfds("cifar10"), validation_fraction=0.01, num_train_examples=2000)
-        return Scale(MODELS["resnet20"], few, (18, 4), 3, 4)
+        return Scale(MODELS["resnet20"], few, (8, 3), 3, 4)
     if name == "paper":
         return Scale(MODELS["preact18"], DataConfig(Tfds("cifar10"), validation_fraction=0.02), (400, 50), 10, 40)
     raise ConfigError(f"scale is {name!r}; allowed: small, paper")

@@ -21,8 +21,8 @@ from tfaug.study import RUN_MINUTES, Column, Figure, Published, Study, Table
 from tfaug.train.cascades import LARGE_SET, SMALL_SET, STANDARD, Length, cascade, gradual
 from tfaug.train.phase import Phase, Training
 
-# Of the authors' patience for small sets a tenth to a twentieth, and fewer epochs at most.
-_SHORT = {1: Length(1, 4, 16), 2: Length(1, 5, 24), 4: Length(2, 8, 30), 8: Length(3, 13, 40)}
+# Of the authors' patience for small sets a tenth to a thirtieth, and fewer epochs at most.
+_SHORT = {1: Length(1, 4, 12), 2: Length(1, 4, 18), 4: Length(2, 6, 22), 8: Length(3, 8, 28)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ def _scale(name: str) -> Scale:
     """Returns a scale by its name; 1,000 images, class-balanced, but for `paper_50k`."""
     few = DataConfig(Tfds("cifar10"), validation_fraction=0.01, num_train_examples=1000)
     if name == "small":
-        return Scale(MODELS["resnet20"], _SHORT, few, 50, (24, 8), 100)
+        return Scale(MODELS["resnet20"], _SHORT, few, 50, (18, 6), 100)
     if name == "paper":
         # The validation images are not among the authors' 1,000, which chose by test images.
         few = dataclasses.replace(few, validation_fraction=0.1)

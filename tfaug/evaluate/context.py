@@ -148,17 +148,19 @@ class Context:
     def epochs(self, model: str, set_name: str) -> dict[str, Predictions]:
         """Returns what epochs of a model's phase answer plainly about a set: `last`, `best` and those that it keeps.
 
-        They are asked on this machine, for no more than one of them is exported.
+        They are asked on this machine, for no more than one of them is exported; those of the same weights once.
 
         Raises:
           ConfigError: if there is no such model or set.
         """
         _check_name("the model", model, self.models)
         split, served = self.split(set_name), self._served[model]
-        found = {}
+        found: dict[str, Predictions] = {}
+        same: dict[str, Predictions] = {}
         for epoch, weights in served.epochs.items():
+            sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
             key = {
-                "weights_file_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+                "weights_file_sha256": sha256,
                 "precision": served.precision,
                 "set": set_name,
                 "images_sha256": array_sha256(split.images),
@@ -166,12 +168,14 @@ class Context:
             path = self.workdir.predictions(model, set_name, CLEAN, epoch)
             held = find_predictions(path, key, split.labels, split.ids)
             if held is None:
-                network, forward = self._network_of_epochs(model)
-                load_weights(network, weights)
-                logits = predict_logits(network, split.images, self.config.batch_size, forward)
-                held = Predictions(tf.nn.softmax(logits).numpy(), logits, split.labels, split.ids, key)
+                held = same.get(sha256)
+                if held is None:
+                    network, forward = self._network_of_epochs(model)
+                    load_weights(network, weights)
+                    logits = predict_logits(network, split.images, self.config.batch_size, forward)
+                    held = Predictions(tf.nn.softmax(logits).numpy(), logits, split.labels, split.ids, key)
                 write(path, held)
-            found[epoch] = held
+            found[epoch] = same[sha256] = held
         return found
 
     def features(self, model: str, set_name: str, stage: str) -> Features:
