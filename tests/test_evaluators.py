@@ -28,13 +28,14 @@ from tfaug.evaluate import (
     Shift,
     UnderAttack,
 )
+from tfaug.evaluate import context as contexts
 from tfaug.evaluate.base import accuracy_row, measure, positions
 from tfaug.evaluate.context import Served
 from tfaug.evaluate.features import WriteFeatures
 from tfaug.experiment import CLASSES
 from tfaug.expressions import override
 from tfaug.predictions import Features, Predictions
-from tfaug.train.fit import save_weights
+from tfaug.train.fit import predict_logits, save_weights
 from tfaug.workdir import Row, Workdir, read_rows, write_rows
 
 DATA = by_hand.make_data()
@@ -151,7 +152,7 @@ def test_every_other_set_has_a_gap_in_pairs_where_the_images_are_the_same():
     assert paired == {0.0}
 
 
-def test_a_context_asks_the_weights_of_each_epoch_once(tmp_path):
+def test_a_context_asks_the_weights_of_each_epoch_once(tmp_path, monkeypatch):
     networks = [by_hand.build(by_hand.Normed(), DATA, seed) for seed in range(3)]
     paths = {name: tmp_path / f"{name}.weights.h5" for name in ("last", "best", "epoch_0001")}
     for network, path in zip(networks, paths.values(), strict=True):
@@ -174,6 +175,15 @@ def test_a_context_asks_the_weights_of_each_epoch_once(tmp_path):
     save_weights(networks[0], paths["best"])
     again = Context(workdir, EvaluateConfig(), {"m": Served("aa", load, epochs=paths)}, {"test": split}, None)
     np.testing.assert_allclose(again.epochs("m", "test")["best"].logits, found["last"].logits, atol=1e-4)
+
+    asked = []
+    monkeypatch.setattr(contexts, "predict_logits", lambda *args: asked.append(1) or predict_logits(*args))
+    fresh = Context(
+        begun(tmp_path / "b"), EvaluateConfig(), {"m": Served("aa", load, epochs=paths)}, {"test": split}, None
+    )
+    answers = fresh.epochs("m", "test")
+    np.testing.assert_array_equal(answers["best"].logits, answers["last"].logits)
+    assert len(asked) == 2 and len(list((tmp_path / "b" / "predictions" / "m").iterdir())) == 3
 
 
 def test_the_median_is_of_the_kept_epochs_alone():
