@@ -75,7 +75,7 @@ def augmentations(scale: str = "small") -> Study:
     With `--set 'test_sets=(TestSet("cinic", Npz("cinic10_imagenet.npz")),)'` also on a part of CINIC-10 (table 2).
 
     Command: TFDS_DATA_DIR=... tfaug study run --config=experiments.distill:augmentations --workdir=build/distill
-    Time and accuracy: see docs/studies/distill.
+    Not run whole yet at this scale; 40 minutes on two cores at most, by the pace of single runs.
     """
     size = _scale(scale)
 

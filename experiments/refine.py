@@ -159,7 +159,7 @@ def refine(scale: str = "small") -> Study:
     """Compares four augmentations before and after refinement, and when Mixup is removed; ResNet-20, CIFAR-10.
 
     Command: TFDS_DATA_DIR=... tfaug study run --config=experiments.refine:refine --workdir=build/refine
-    Time and accuracy: see docs/studies/refine.
+    Not run whole yet at this scale; 40 minutes on two cores at most, by the pace of single runs.
     """
     make = _Arms(scale)
     total = sum(make.size.epochs)

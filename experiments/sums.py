@@ -64,7 +64,7 @@ def sums(scale: str = "small") -> Study:
     """Compares cascades of sums with a baseline, Mixup and SamplePairing on 1,000 images of CIFAR-10; ResNet-20.
 
     Command: TFDS_DATA_DIR=... tfaug study run --config=experiments.sums:sums --workdir=build/sums
-    Time and accuracy: see docs/studies/sums.
+    Not run whole yet at this scale; 40 minutes on two cores at most, by the pace of single runs.
     """
     size = _scale(scale)
 

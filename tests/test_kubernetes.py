@@ -68,7 +68,7 @@ def test_a_job_keeps_what_it_makes_on_a_volume_and_goes_on(page):
     assert pod["restartPolicy"] == "OnFailure"
     (mount,), (volume,) = container["volumeMounts"], pod["volumes"]
     assert mount["name"] == volume["name"] and volume["persistentVolumeClaim"]["claimName"]
-    places = [word for word in re.findall(r"/\S+", page.read_text()) if word.startswith("/work")]
+    places = [word for word in re.findall(r"/\S+", page.read_text()) if word.startswith("/mnt/tfaug")]
     assert len(places) == 4 and all(f"{place.rstrip('}')}/".startswith(mount["mountPath"] + "/") for place in places)
     assert {each["name"] for each in container["env"]} == {"TFAUG_CACHE_DIR", "TFDS_DATA_DIR"}
 
@@ -91,7 +91,7 @@ def test_the_parts_of_the_study_are_all_of_it(tmp_path):
         first, second, *flags = words_of(job, tmp_path, index)
         check_flags(f"{first} {second}", flags)
         values = values_of(flags)
-        assert f"{first} {second}" == "study run" and values["workdir"].startswith("/work/")
+        assert f"{first} {second}" == "study run" and values["workdir"].startswith("/mnt/tfaug/")
         assert isinstance(expressions.load(values["config"], [], CLASSES), Study)
         found.append(read_shard(values["shard"]))
     assert found == [(place, 4) for place in (1, 2, 3, 4)]

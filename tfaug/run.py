@@ -282,7 +282,7 @@ class Job:
 
     def _draw_augmentations(self) -> None:
         """Saves a few images under every operation, each of them alone and as the phases compose them; of a run that
-        shares its trainings, as those of a study do, under the phases' own operations: the rest takes half a minute.
+        shares its trainings, as those of a study do, under those of its phases alone, for all of them take long.
 
         What is scheduled stands as in the middle of a phase. An operation that refuses images of this size is left out
         with a note; images of another size are scaled to that of the originals.

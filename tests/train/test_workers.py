@@ -101,6 +101,19 @@ def test_a_worker_that_differs_is_named():
         check_alike(cluster, ("settings", "images", "files"), same)
 
 
+def test_workers_compare_the_images_of_every_training(tmp_path):
+    """Also those that a method brings of its own."""
+    job, told = Job(Workdir(tmp_path), two_workers()), []
+    job.__dict__["_constants"] = {"held_out_sha256": "a"}
+    for own in ("b", "c"):
+        job.__dict__["_data_of"] = {
+            "teacher": (DATA, {"held_out_sha256": "a"}),
+            "student": (DATA, {"train_sha256": own}),
+        }
+        told.append(job.shared())
+    assert told[0]["images"] != told[1]["images"] and told[0]["settings"] == told[1]["settings"]
+
+
 # -- whose share ---------------------------------------------------------------------------------------------------
 
 

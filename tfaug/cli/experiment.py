@@ -20,6 +20,7 @@ from tfaug.extras import explained
 
 if TYPE_CHECKING:
     from tfaug.experiment import Experiment
+    from tfaug.run import Job
     from tfaug.workdir import Workdir
 
 COMMANDS = {
@@ -97,7 +98,6 @@ def main(command: str, arguments: Sequence[str]) -> int:
             f"{missing} is missing; as in: tfaug {command} --config=experiments.quickstart:digits --workdir=DIR"
         )
     startup.import_tensorflow()
-    import tensorflow as tf
 
     from tfaug.experiment import CLASSES, Experiment
 
@@ -113,8 +113,6 @@ def main(command: str, arguments: Sequence[str]) -> int:
 
     from tfaug.data.service import check_service
     from tfaug.run import STAGES, Job
-    from tfaug.serving.errors import ServingError
-    from tfaug.train.callbacks import NonFiniteLoss
     from tfaug.train.strategy import choose_strategy
     from tfaug.train.workers import multi_worker_strategy
     from tfaug.workdir import Workdir
@@ -139,21 +137,7 @@ def main(command: str, arguments: Sequence[str]) -> int:
     workdir.begin(config)
     with workdir.lock():
         workdir.add_seconds("start-up", time.perf_counter() - started)
-        try:
-            for stage in stages:
-                if stage == "evaluate":
-                    job.evaluate(FLAGS.endpoint)
-                else:
-                    getattr(job, stage)()
-        except (NonFiniteLoss, ServingError) as error:
-            print(f"tfaug: {error}", file=sys.stderr)
-            return 1
-        except tf.errors.UnknownError as error:
-            if not FLAGS.data_service or "tf.data service" not in error.message:
-                raise
-            print(
-                f"tfaug: {error.message.splitlines()[0]}; the same command goes on from the last epoch", file=sys.stderr
-            )
+        if not _made(job, stages):
             return 1
     if command in ("run", "report"):
         from tfaug.report import short_table
@@ -161,6 +145,30 @@ def main(command: str, arguments: Sequence[str]) -> int:
         print(short_table(files.read_json(workdir.summary)))
         print(f"\nreport: {workdir.page}")
     return 0
+
+
+def _made(job: Job, stages: Sequence[str]) -> bool:
+    """Makes the stages, and tells whether that went well; where not, it has said why."""
+    import tensorflow as tf
+
+    from tfaug.serving.errors import ServingError
+    from tfaug.train.callbacks import NonFiniteLoss
+
+    try:
+        for stage in stages:
+            if stage == "evaluate":
+                job.evaluate(FLAGS.endpoint)
+            else:
+                getattr(job, stage)()
+    except (NonFiniteLoss, ServingError) as error:
+        print(f"tfaug: {error}", file=sys.stderr)
+        return False
+    except tf.errors.UnknownError as error:
+        if not FLAGS.data_service or "tf.data service" not in error.message:
+            raise
+        print(f"tfaug: {error.message.splitlines()[0]}; the same command goes on from the last epoch", file=sys.stderr)
+        return False
+    return True
 
 
 def _train_as_worker(shared: Workdir, config: Experiment) -> int:
